@@ -1,0 +1,85 @@
+#!/bin/sh
+# Builds examples with the cc line that they name, runs them and compares what they print.
+#
+#   tools/run_example.sh [examples/x.c …]    default: all of examples/*.c
+#
+# An example opens with a comment that holds its `cc …` line, and ends with the comment
+#     /* Output:
+#     the exact lines
+#     */
+# Further lines in the opening comment:
+#     args: …                         what to run it with, seen from the directory in which the cc line works
+#     unordered                       the order of the lines is not compared
+#     not run by the tests: reason    it is only compiled
+#
+# CC replaces cc; CFLAGS are added to its line; BUILD is where programs go (default build/examples);
+# WRAP is a command in front of the program, such as valgrind.
+cd "$(dirname "$0")/.." || exit 1
+. tools/tally.sh
+BUILD=${BUILD:-build/examples}
+CC=${CC:-cc}
+case $BUILD in /*) ;; *) BUILD=$PWD/$BUILD ;; esac
+mkdir -p "$BUILD"
+
+head_comment() { awk '{ print } /\*\// { exit }' "$1"; }
+
+# The value of a "key: value" line of the opening comment.
+value_of() { head_comment "$1" | sed -n "s/^[ *]*$2 *\(.*\)\$/\1/p" | sed 's/ *\*\/ *$//' | head -n 1; }
+
+expected_output() {
+    awk '/^\/\* Output:/ { on = 1; next }
+         on && /\*\/ *$/ { sub(/ *\*\/ *$/, ""); if ($0 != "") print; exit }
+         on              { print }' "$1"
+}
+
+one() {
+    source=$1
+    name=$(basename "$source" .c)
+    line=$(head_comment "$source" | sed -n 's/^[ *]*\(Build: *\)\{0,1\}\(cc .*\)$/\2/p' | sed 's/ *\*\/ *$//' | head -n 1)
+    case $line in
+    *"$name.c"*) ;;
+    *) not_ok "$source: its first comment has no cc line that names $name.c"; return ;;
+    esac
+    case $line in
+    *examples/*) dir=. ;;
+    *) dir=$(dirname "$source") ;;
+    esac
+    # Of several -o the last one counts.
+    # shellcheck disable=SC2086
+    if ! (cd "$dir" && eval "$CC ${line#cc } $WARN -Werror ${CFLAGS-} -o '$BUILD/$name'") >"$BUILD/$name.log" 2>&1; then
+        not_ok "$source does not compile: $line"
+        head -n 40 "$BUILD/$name.log"
+        return
+    fi
+    if reason=$(value_of "$source" 'not run by the tests:') && [ -n "$reason" ]; then
+        ok "$source compiles (not run: $reason)"
+        return
+    fi
+    if ! grep -q '^/\* Output:' "$source"; then
+        not_ok "$source has no comment with its output"
+        return
+    fi
+    args=$(value_of "$source" 'args:')
+    expected_output "$source" >"$BUILD/$name.expected"
+    # What goes to stderr, such as a crash report, is not part of the comparison.
+    (cd "$dir" && eval "limit ${TIMEOUT:-30} ${WRAP-} '$BUILD/$name' $args") \
+        >"$BUILD/$name.out" 2>"$BUILD/$name.err" </dev/null
+    status=$?
+    if head_comment "$source" | grep -Eq '^[ *]*unordered( *\*/)? *$'; then
+        for f in out expected; do sort "$BUILD/$name.$f" -o "$BUILD/$name.$f"; done
+    fi
+    if ! diff "$BUILD/$name.expected" "$BUILD/$name.out" >"$BUILD/$name.diff"; then
+        not_ok "$source prints something else (< expected, > printed), exit status $status:"
+        head -n 40 "$BUILD/$name.diff"
+        tail -n 40 "$BUILD/$name.err"
+    elif [ "$status" -ne 0 ] && ! value_of "$source" 'status:' | grep -qx "$status"; then
+        not_ok "$source ends with exit status $status"
+        tail -n 40 "$BUILD/$name.err"
+    else
+        ok "$source"
+    fi
+}
+
+if [ $# -eq 0 ]; then set -- examples/*.c; fi
+for example in "$@"; do one "$example"; done
+total

@@ -1,0 +1,99 @@
+#!/bin/sh
+# The two tiers of tests: the steps of each, one after the other, and one closing line "N passed, N failed".
+#
+#   tools/tier.sh quick       make test: about two minutes; needs a C compiler and make
+#   tools/tier.sh wide        make check: all compilers, sanitizers and seeds
+#
+# The output of a step goes to build/logs/, and to the terminal when it fails.
+cd "$(dirname "$0")/.." || exit 1
+. tools/tally.sh
+CC=${CC:-cc}
+mkdir -p build/logs
+
+# step "NAME" COMMAND…: adds the closing line of the command.
+step() {
+    step_name=$1
+    shift
+    log=build/logs/$(echo "$step_name" | tr -c 'A-Za-z0-9\n' _).log
+    begin=$(date +%s)
+    printf '%-58s ' "$step_name"
+    "$@" >"$log" 2>&1 </dev/null
+    add_results "$step_name" "$log" $?
+    printf '%5d passed %3d failed  %4d s\n' "${added% *}" "${added#* }" $(($(date +%s) - begin))
+    if [ "${added#* }" -ne 0 ]; then
+        grep -Ev '^ok |^[0-9]+ passed, [0-9]+ failed$' "$log" | head -n 150 | sed 's/^/    /'
+        echo "    (all of it: $log)"
+    fi
+}
+
+have() {
+    if command -v "$1" >/dev/null 2>&1; then return 0; fi
+    skip "$2: $1 is not installed"
+    return 1
+}
+
+# Whether the compiler can build and run a program with these flags: a sanitizer may be missing on this system.
+# shellcheck disable=SC2086
+works() {
+    echo 'int main(void) { return 0; }' | $1 $2 -o build/works -x c - >/dev/null 2>&1 && build/works && return 0
+    skip "$1 $2 does not work here"
+    return 1
+}
+
+quick() {
+    step 'docstrings' sh tools/check_docs.sh
+    step 'header compile tests' sh tests/headers.sh
+    step 'rules and their tests' sh tools/rules.sh
+    step 'examples' sh tools/run_example.sh
+    step 'snippets of the documentation' sh tools/snippets.sh
+    step 'tests, 1, 2 and 8 schedulers' env MODES='1 2 8' sh tests/run.sh
+    step 'tests, deterministic, 20 seeds' env MODES='1..20' JOBS=2 sh tests/run.sh
+    if [ -f tests/kv.sh ]; then step 'key-value server' sh tests/kv.sh; fi
+}
+
+wide() {
+    step 'form of the sources' sh tools/check_format.sh
+    step 'headers, gcc and clang, all flags' sh tests/headers.sh wide
+    step 'tests, deterministic, 1,000 seeds' env MODES='1..500 501..1000' JOBS=2 TIMEOUT=900 sh tests/run.sh
+
+    # The suite with other compilers and flags; -O1 with the default compiler is what make test does.
+    while read -r compiler flags; do
+        if command -v "$compiler" >/dev/null 2>&1 && works "$compiler" "$flags"; then
+            step "tests, $compiler $flags" env CC="$compiler" CFLAGS="$flags" MODES='2 1..3' \
+                BUILD="build/wide/$compiler$(echo "$flags" | tr -d ' ')" sh tests/run.sh
+        fi
+    done <<'VARIANTS'
+gcc -O0 -g -DOTP_DEBUG
+gcc -O3 -flto
+gcc -O2 -fPIC -pie -fcf-protection=full
+gcc -O2 -DOTP_NO_ASM
+clang -O0 -g
+clang -O2
+clang -O3 -flto -fPIC
+VARIANTS
+
+    for compiler in gcc clang; do
+        have $compiler "sanitizers of $compiler" || continue
+        # The deterministic runs need few schedulers and no threads: two at a time.
+        if works $compiler '-fsanitize=address,undefined'; then
+            step "tests, asan+ubsan, $compiler" env CC=$compiler sh tests/sanitize.sh asan
+        fi
+        if works $compiler '-fsanitize=thread'; then
+            step "tests, tsan, $compiler" env CC=$compiler sh tests/sanitize.sh tsan
+        fi
+    done
+    if have valgrind 'examples under valgrind'; then step 'examples under valgrind' sh tests/sanitize.sh valgrind; fi
+    if have clang 'examples with clang'; then
+        step 'examples, clang' env CC=clang BUILD=build/examples.clang sh tools/run_example.sh
+    fi
+    if [ -f tests/kv.sh ]; then step 'key-value server, real clients' sh tests/kv.sh wide; fi
+}
+
+case ${1-} in
+quick | wide) ;;
+*) echo "usage: $0 quick | wide" >&2; exit 2 ;;
+esac
+begin_all=$(date +%s)
+"$1"
+echo "$(($(date +%s) - begin_all)) s in all"
+total

@@ -167,6 +167,9 @@ typedef struct otp_reason {
     const char *text;           /* may be NULL; copied whenever a reason is passed on */
 } otp_reason;
 
+/* Makes a reason; the macros below are its short forms. Does not suspend.
+   returns: the reason; its text is not copied here
+   caller: any thread */
 static inline otp_reason otp_reason_make(otp_reason_kind kind, int code, const char *text)
 {
     otp_reason r;
@@ -255,7 +258,9 @@ typedef struct otp_spawn_opts {
     bool main_thread;           /* runs only on the thread in otp_run, or in otp_poll */
 } otp_spawn_opts;
 
-typedef enum otp_level { OTP_LOG_DEFAULT, OTP_LOG_ERROR, OTP_LOG_WARNING, OTP_LOG_NOTICE, OTP_LOG_INFO, OTP_LOG_DEBUG, OTP_LOG_NONE } otp_level;
+typedef enum otp_level {
+    OTP_LOG_DEFAULT, OTP_LOG_ERROR, OTP_LOG_WARNING, OTP_LOG_NOTICE, OTP_LOG_INFO, OTP_LOG_DEBUG, OTP_LOG_NONE
+} otp_level;
 
 typedef struct otp_opts {
     int schedulers;             /* 0: one per core that this program may use */
@@ -301,8 +306,12 @@ typedef struct otp_monitor_opts {
 
 enum otp_demonitor_flag { OTP_FLUSH = 1, OTP_INFO = 2 };
 
-typedef enum otp_state { OTP_STATE_NONE, OTP_STATE_RUNNING, OTP_STATE_RUNNABLE, OTP_STATE_WAITING, OTP_STATE_SUSPENDED, OTP_STATE_EXITING } otp_state;
-typedef enum otp_waits { OTP_WAITS_NOTHING, OTP_WAITS_MESSAGE, OTP_WAITS_CALL, OTP_WAITS_FD, OTP_WAITS_SLEEP, OTP_WAITS_BLOCKING, OTP_WAITS_RESUME } otp_waits;
+typedef enum otp_state {
+    OTP_STATE_NONE, OTP_STATE_RUNNING, OTP_STATE_RUNNABLE, OTP_STATE_WAITING, OTP_STATE_SUSPENDED, OTP_STATE_EXITING
+} otp_state;
+typedef enum otp_waits {
+    OTP_WAITS_NOTHING, OTP_WAITS_MESSAGE, OTP_WAITS_CALL, OTP_WAITS_FD, OTP_WAITS_SLEEP, OTP_WAITS_BLOCKING, OTP_WAITS_RESUME
+} otp_waits;
 
 /* What process_info/1 tells. Strings are copies. */
 typedef struct otp_info {
@@ -421,28 +430,28 @@ int otp_format_reason(const otp_reason *r, char *out, size_t size);
    returns: its pid; a zero pid when the process limit is reached or memory is out
    caller: any thread; may suspend
    like: erlang:spawn/1 */
-#define otp_spawn(fn, arg) otp_spawn_at((fn), (arg), OTP_HERE(#fn))
+#define otp_spawn(fn, ...) otp_spawn_at((fn), (__VA_ARGS__), OTP_HERE(#fn))    /* ... is arg: may hold commas */
 otp_pid otp_spawn_at(otp_fn *fn, void *arg, const char *place);
 
 /* The same, linked to the caller in one step.
    returns: as otp_spawn
    caller: any process; may suspend
    like: erlang:spawn_link/1 */
-#define otp_spawn_link(fn, arg) otp_spawn_link_at((fn), (arg), OTP_HERE(#fn))
+#define otp_spawn_link(fn, ...) otp_spawn_link_at((fn), (__VA_ARGS__), OTP_HERE(#fn))
 otp_pid otp_spawn_link_at(otp_fn *fn, void *arg, const char *place);
 
 /* The same, monitored by the caller in one step; *ref is the monitor.
    returns: as otp_spawn
    caller: any process; may suspend
    like: erlang:spawn_monitor/1 */
-#define otp_spawn_monitor(fn, arg, ref) otp_spawn_monitor_at((fn), (arg), (ref), OTP_HERE(#fn))
+#define otp_spawn_monitor(fn, ...) otp_spawn_monitor_at((fn), __VA_ARGS__, OTP_HERE(#fn))  /* ... is arg, ref */
 otp_pid otp_spawn_monitor_at(otp_fn *fn, void *arg, otp_ref *ref, const char *place);
 
 /* Starts a process as the options say. Bad options create no process.
    returns: 0 and *pid; OTP_EBADARG, OTP_ESYSLIMIT, OTP_ENOMEM, OTP_EEXIST (the name is taken), OTP_ENOTPROC
    caller: any thread (links and monitors: any process); may suspend
    like: erlang:spawn_opt/2 */
-#define otp_spawn_opt(opts, pid) otp_spawn_opt_at((opts), (pid), OTP_HERE("process"))
+#define otp_spawn_opt(...) otp_spawn_opt_at(__VA_ARGS__, OTP_HERE("process"))  /* ... is opts, pid */
 int otp_spawn_opt_at(const otp_spawn_opts *opts, otp_pid *pid, const char *place);
 
 /* The calling process. Does not suspend.
@@ -503,6 +512,26 @@ void otp_hibernate(otp_fn *fn, void *arg) OTP_NORETURN;
    returns: the old one
    caller: any process
    like: process_flag(priority, p) */
+/* What the loop calls when a hibernated process wakes: for a message only does it get its stack back. */
+static OTP__NOINLINE void otp__hibernated(void *arg)
+{
+    otp__proc *p = arg;
+    otp__thread *t = otp__in();
+    if (otp__arrived(p)) t = otp__take_in(t);
+    if (!p->first) {
+        otp__put_rlx(&p->waits, OTP_WAITS_MESSAGE);
+        p->act = OTP__ACT_PARK;
+        otp__out(t);
+        return;
+    }
+    p->act = OTP__ACT_DONE;
+    p->has &= (uint16_t)~OTP__HAS_ASLEEP;
+    otp_fn *fn = p->run.fn;
+    void *fn_arg = p->arg;
+    otp__out(t);
+    fn(fn_arg);
+}
+
 otp_priority otp_set_priority(otp_priority p);
 
 /* Process-local values. Keys are compared as strings and copied; values are the caller's.
@@ -675,9 +704,10 @@ otp_shared *otp_shared_of(const otp_msg *m);
 
 /* Sends a value: OTP_SEND(pid, TAG, 41) or OTP_SEND(pid, TAG, my_struct). */
 #ifdef __cplusplus
-#define OTP_SEND(to, tag, value) otp__send_value((to), (tag), (value))
+#define OTP_SEND(to, tag, ...) otp__send_value((to), (tag), __VA_ARGS__)
 #else
-#define OTP_SEND(to, tag, value) otp_send((to), (tag), (__typeof__(value)[1]){ value }, sizeof(__typeof__(value)))
+#define OTP_SEND(to, tag, ...)                                                                              \
+    otp_send((to), (tag), (__typeof__(__VA_ARGS__)[1]){ __VA_ARGS__ }, sizeof(__typeof__(__VA_ARGS__)))
 #endif
 
 /* >> receiving */
@@ -784,9 +814,9 @@ int otp_reply_error(otp_from to, int code);
 
 /* Answers with a value: OTP_REPLY(from, c->n). */
 #ifdef __cplusplus
-#define OTP_REPLY(to, value) otp__reply_value((to), (value))
+#define OTP_REPLY(to, ...) otp__reply_value((to), __VA_ARGS__)
 #else
-#define OTP_REPLY(to, value) otp_reply((to), (__typeof__(value)[1]){ value }, sizeof(__typeof__(value)))
+#define OTP_REPLY(to, ...) otp_reply((to), (__typeof__(__VA_ARGS__)[1]){ __VA_ARGS__ }, sizeof(__typeof__(__VA_ARGS__)))
 #endif
 
 /* Sends a request without waiting. The answer comes as a message with this reference: OTP_REPLY_TAG, or
@@ -918,6 +948,10 @@ int otp_close(int fd);
 #define OTP_LEAVE otp_next_make(1, 0, -1)
 /* Go on, and offer the left messages again, oldest first, before newer ones. */
 #define OTP_RETRY otp_next_make(2, 0, -1)
+
+/* What these macros stand on.
+   returns: what the callback returns
+   caller: a handler's callback */
 static inline otp_next otp_next_make(int op, int arg, int64_t idle)
 {
     otp_next n;
@@ -1138,6 +1172,7 @@ void __sanitizer_start_switch_fiber(void **save, const void *bottom, size_t size
 void __sanitizer_finish_switch_fiber(void *save, const void **bottom, size_t *size);
 void __asan_unpoison_memory_region(void const volatile *p, size_t n);
 void __lsan_register_root_region(const void *p, size_t n);
+void __lsan_unregister_root_region(const void *p, size_t n);
 #endif
 #if OTP__TSAN
 void __tsan_func_exit(void);
@@ -1540,7 +1575,7 @@ enum {  /* otp__proc.flags */
 
 enum {  /* otp__proc.has: what there is to clean up */
     OTP__HAS_REL = 1, OTP__HAS_HEAP = 2, OTP__HAS_EXT = 4, OTP__HAS_DEFER = 8, OTP__HAS_REQ = 16, OTP__HAS_CONT = 32,
-    OTP__HAS_SUSPEND = 64, OTP__HAS_BIG_STACK = 128, OTP__HAS_IDLE = 256, OTP__HAS_APP = 512
+    OTP__HAS_SUSPEND = 64, OTP__HAS_BIG_STACK = 128, OTP__HAS_IDLE = 256, OTP__HAS_APP = 512, OTP__HAS_ASLEEP = 1024
 };
 
 enum {  /* what the loop does with a process that left its stack */
@@ -1676,11 +1711,18 @@ struct otp__sched {
     int id;
     otp__stack *stacks;         /* hot cache, last in first out */
     uint32_t stack_count;
+    otp__stack *odd;            /* of another size: the loop has just left it, to be freed by the next one */
     otp__proc *free_procs;
     uint32_t free_count;
     uint64_t ref;               /* next reference */
     otp__queue q[OTP__QUEUES];
     otp__proc *fresh_new, *fresh_old;   /* never run yet: taken newest first, given away oldest first */
+    uint32_t fresh_len;
+    uint32_t fresh_round;       /* how often there were none left */
+    uint32_t asked_round;       /* … when another scheduler asked for work */
+    uint64_t asked_at;          /* cycles */
+    uint32_t patience;          /* turns until the yielded ones come first: as many as were queued before them */
+    uint32_t wake_tick, wake_gap;   /* when a sleeper may be woken again */
     otp__proc *start;           /* to be started on the stack that the loop has just moved to */
     uint64_t tsc0, rng;
     int64_t ns0, ns_last;
@@ -1802,7 +1844,7 @@ static struct otp__rt {
     otp__timer *guest_timers_free;
     /* stacks */
     otp__spin stack_lock;
-    otp__stack *stacks;
+    otp__stack *stacks, *other_stacks;  /* of the default size, and of earlier ones */
     char *stack_at;
     unsigned stack_left, stack_index;
     /* injection */
@@ -2162,9 +2204,7 @@ static void otp__mem_flush(otp__mem *mem)
    The description stands at the top of the stack itself, in its first page, at an offset that differs from stack
    to stack so that hot frames do not all compete for one set of the cache. Below the usable part is a guard. */
 
-#ifndef MADV_GUARD_INSTALL
-#define MADV_GUARD_INSTALL 102
-#endif
+#define OTP__MADV_GUARD_INSTALL 102     /* Linux 6.13 */
 enum { OTP__GUARD_MADVISE, OTP__GUARD_MPROTECT, OTP__GUARD_NONE };
 #define OTP__STACK_HOT 32u      /* stacks a P keeps */
 #define OTP__STACK_GROUP 16u
@@ -2181,7 +2221,7 @@ static void otp__stack_start(void)
     int fds[2];
     char *m = mmap(NULL, otp__rt.page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (m != MAP_FAILED) {
-        if (madvise(m, otp__rt.page, MADV_GUARD_INSTALL) == 0 && pipe2(fds, O_CLOEXEC) == 0) {
+        if (madvise(m, otp__rt.page, OTP__MADV_GUARD_INSTALL) == 0 && pipe2(fds, O_CLOEXEC) == 0) {
             if (write(fds[1], m, 1) < 0 && errno == EFAULT) otp__rt.guard_mode = OTP__GUARD_MADVISE;
             (void)close(fds[0]);
             (void)close(fds[1]);
@@ -2194,7 +2234,7 @@ static void otp__stack_start(void)
 static void otp__stack_guard(char *at, size_t bytes)
 {
 #ifdef __linux__
-    if (otp__rt.guard_mode == OTP__GUARD_MADVISE && madvise(at, bytes, MADV_GUARD_INSTALL) == 0) return;
+    if (otp__rt.guard_mode == OTP__GUARD_MADVISE && madvise(at, bytes, OTP__MADV_GUARD_INSTALL) == 0) return;
 #endif
     if (otp__rt.guard_mode != OTP__GUARD_NONE && mprotect(at, bytes, PROT_NONE) != 0)
         otp__rt.guard_mode = OTP__GUARD_NONE;   /* out of mappings: later stacks have none */
@@ -2258,6 +2298,22 @@ static OTP__NOINLINE otp__stack *otp__stack_new(size_t size)
     return k;
 }
 
+/* At a start with another default size: the stacks of that size come to the fore. */
+static void otp__stack_resize(size_t old)
+{
+    if (old == otp__rt.opts.stack_size) return;
+    otp__rt.stack_left = 0;     /* what is left of a group stays address space */
+    otp__stack *all[2] = { otp__rt.stacks, otp__rt.other_stacks };
+    otp__rt.stacks = otp__rt.other_stacks = NULL;
+    for (int i = 0; i < 2; i++)
+        for (otp__stack *k = all[i], *next; k; k = next) {
+            next = k->next;
+            otp__stack **list = k->size == otp__rt.opts.stack_size ? &otp__rt.stacks : &otp__rt.other_stacks;
+            k->next = *list;
+            *list = k;
+        }
+}
+
 OTP__INLINE char *otp__stack_top(otp__stack *k) { return (char *)k; }
 
 /* How many bytes below the end of the mapping are resident, counted from the deepest touched page. */
@@ -2308,15 +2364,17 @@ OTP__INLINE otp__stack *otp__stack_take(otp__sched *s)
 
 static OTP__NOINLINE void otp__stack_spill(otp__sched *s, otp__stack *k)
 {
-    if (k->size != otp__rt.opts.stack_size) {   /* also: of an earlier run with another size */
+    (void)s;
+    if (k->own_map) {
 #if OTP__TSAN
         if (k->fiber) __tsan_destroy_fiber(k->fiber);
 #endif
-        if (k->own_map) (void)munmap(k->base - k->guard, k->size + k->guard);
-        else (void)madvise(k->base, k->size, MADV_DONTNEED);    /* a part of a group is left as address space */
+#if OTP__ASAN
+        __lsan_unregister_root_region(k->base, k->size);
+#endif
+        (void)munmap(k->base - k->guard, k->size + k->guard);
         return;
     }
-    (void)s;
     otp__stack_trim(k);
     otp__lock(&otp__rt.stack_lock);
     k->next = otp__rt.stacks;
@@ -2328,6 +2386,10 @@ static OTP__NOINLINE void otp__stack_spill(otp__sched *s, otp__stack *k)
    this very thread holds, and this P's next lease is what the thread leaves it by. */
 OTP__INLINE void otp__stack_put(otp__sched *s, otp__stack *k)
 {
+    if (otp__unlikely(k->size != otp__rt.opts.stack_size)) {
+        s->odd = k;
+        return;
+    }
     k->next = s->stacks;
     s->stacks = k;
     s->stack_count++;
@@ -2445,6 +2507,7 @@ int otp_format_reason(const otp_reason *r, char *out, size_t size)
     const char *sep = r->text ? ": " : "", *text = r->text ? r->text : "";
     switch (r->kind) {
     case OTP_REASON_CRASH:
+        if (r->code == SIGABRT) return snprintf(out, size, "%s: SIGABRT%s%s", kind, sep, text);
         return snprintf(out, size, "%s: %s at %#llx%s%s", kind, otp__signal_name(r->code), (unsigned long long)r->address, sep, text);
     case OTP_REASON_STACK_OVERFLOW: return snprintf(out, size, "%s at %#llx%s%s", kind, (unsigned long long)r->address, sep, text);
     case OTP_REASON_CALL:
@@ -2483,10 +2546,11 @@ OTP__INLINE otp__proc *otp__find(uint64_t id)
 /* A chain of free records for a P: from the common list, or carved. Returns NULL at the process limit. */
 static OTP__NOINLINE otp__proc *otp__slot_chain(uint32_t want, uint32_t *count)
 {
-    otp__proc *first = NULL;
+    otp__proc *first = NULL, **last = &first;
     otp__lock(&otp__rt.slot_lock);
     for (*count = 0; *count < want; ++*count) {
         otp__proc *p = otp__rt.free_procs;
+        if (p && otp__pid_slot(otp__pid(p)) >= otp__rt.opts.max_processes) break;   /* the list was sorted at the start */
         if (p) otp__rt.free_procs = p->qn;
         else {
             uint32_t slot = otp__get(&otp__rt.slots);
@@ -2501,8 +2565,9 @@ static OTP__NOINLINE otp__proc *otp__slot_chain(uint32_t want, uint32_t *count)
             otp__put_rlx(&p->pid, (uint64_t)slot << 32);    /* generation 0 names nobody */
             otp__put_rel(&otp__rt.slots, slot + 1);
         }
-        p->qn = first;
-        first = p;
+        p->qn = NULL;
+        *last = p;
+        last = &p->qn;
     }
     otp__unlock(&otp__rt.slot_lock);
     return first;
@@ -2516,7 +2581,8 @@ OTP__INLINE otp__proc *otp__slot_take(otp__sched *s)
     }
     otp__proc *p = s->free_procs;
     if (otp__unlikely(!p)) {
-        p = otp__slot_chain(64, &s->free_count);
+        uint32_t share = otp__rt.opts.max_processes / (8 * (uint32_t)otp__rt.nscheds) + 1;
+        p = otp__slot_chain(share < 64 ? share : 64, &s->free_count);
         if (!p) return NULL;
     }
     s->free_procs = p->qn;
@@ -2564,8 +2630,9 @@ static uint64_t otp__ref_new(otp__sched *s)
    >> queue   All plain memory: a P is used by one thread at a time. Order of choice: max, high; the process just
    woken (run_next), a limited number of times in a row; then woken ones first in first out, new ones newest first
    (a tree of processes is then walked in depth, in little memory), those that used up their turn, low ones. So
-   that none of these starves, every 16th turn starts with a yielded one, with the oldest new one, every 8th with a
-   low one. In the deterministic mode the seed chooses. */
+   that none of these starves, a yielded one runs after at most as many turns as were queued when it came to the
+   front, every 64th turn starts with the oldest new one, every 8th with a low one. In the deterministic mode the seed
+   chooses. */
 
 OTP__INLINE void otp__q_push(otp__queue *q, otp__proc *p)
 {
@@ -2680,6 +2747,7 @@ OTP__INLINE void otp__fresh_push(otp__sched *s, otp__proc *p)
     if (s->fresh_new) s->fresh_new->u.qp = p;
     else s->fresh_old = p;
     s->fresh_new = p;
+    s->fresh_len++;
     otp__len_add(s, 1);
 }
 
@@ -2695,6 +2763,14 @@ OTP__INLINE otp__proc *otp__fresh_pop(otp__sched *s, bool oldest)
         else s->fresh_old = NULL;
     }
     p->u.left = NULL;
+    if (--s->fresh_len == 0) s->fresh_round++;
+    return p;
+}
+
+OTP__INLINE otp__proc *otp__yielded_pop(otp__sched *s)
+{
+    otp__proc *p = otp__q_pop(&s->q[OTP__Q_YIELDED]);
+    s->patience = otp__get(&s->len);
     return p;
 }
 
@@ -2746,30 +2822,31 @@ OTP__INLINE otp__proc *otp__choose(otp__sched *s)
     }
     s->chain = 0;
     if (otp__get(&s->len) == 0) return NULL;
-    uint32_t turn = s->tick & 15;
+    uint32_t turn = s->tick & 63;
     p = NULL;
-    if (otp__unlikely(turn == 0)) p = otp__q_pop(&s->q[OTP__Q_YIELDED]);
-    else if (otp__unlikely(turn == 8)) p = otp__fresh_pop(s, true);
-    else if (otp__unlikely((turn & 7) == 4)) p = otp__q_pop(&s->q[OTP__Q_LOW]);
-    if (!p && !(p = otp__q_pop(&s->q[OTP__Q_WOKEN])) && !(p = otp__fresh_pop(s, false)) &&
-        !(p = otp__q_pop(&s->q[OTP__Q_YIELDED])))
+    if (otp__unlikely(s->patience == 0)) p = otp__yielded_pop(s);
+    else s->patience--;
+    if (otp__unlikely((turn & 7) == 4) && !p) p = otp__q_pop(&s->q[OTP__Q_LOW]);
+    else if (otp__unlikely(turn == 8) && !p) p = otp__fresh_pop(s, true);
+    if (!p && !(p = otp__q_pop(&s->q[OTP__Q_WOKEN])) && !(p = otp__fresh_pop(s, false)) && !(p = otp__yielded_pop(s)))
         p = otp__q_pop(&s->q[OTP__Q_LOW]);
     if (p) otp__len_add(s, -1);
     return p;
 }
 
-/* Half of what waits here, as a chain linked by qn: for another scheduler. The oldest of the new ones first (of a
-   tree of processes these are the largest subtrees), else every queue's front. */
-static otp__proc *otp__give(otp__sched *s, bool with_next)
+/* Half of what waits here, as a chain linked by qn: for another scheduler. First those that have run before: they
+   bring their partners along. New ones only with `fresh`, the oldest first: in a tree the largest branches. */
+static otp__proc *otp__give(otp__sched *s, bool fresh, bool with_next)
 {
-    unsigned n = otp__get(&s->len) + (with_next && s->run_next ? 1 : 0);
+    static const uint8_t order[] = { OTP__Q_MAX, OTP__Q_HIGH, OTP__Q_YIELDED, OTP__Q_WOKEN, OTP__Q_LOW };
+    unsigned n = otp__get(&s->len) - (fresh ? 0 : s->fresh_len) + (with_next && s->run_next ? 1 : 0);
     otp__proc *chain = NULL, **last = &chain;
     for (unsigned want = (n + 1) / 2; want > 0; want--) {
-        otp__proc *p = otp__fresh_pop(s, true);
-        for (int i = 0; !p && i < OTP__QUEUES; i++) p = otp__q_pop(&s->q[i]);
+        otp__proc *p = NULL;
+        for (size_t i = 0; !p && i < sizeof order; i++) p = otp__q_pop(&s->q[order[i]]);
+        if (!p && fresh) p = otp__fresh_pop(s, true);
         if (p) otp__len_add(s, -1);
-        else {
-            if (!with_next) break;
+        else if (with_next && s->run_next) {
             p = s->run_next;
             s->run_next = NULL;
             otp__put_rlx(&s->has_next, 0);
@@ -2803,13 +2880,27 @@ static bool otp__inbox_take(otp__sched *s)
     return true;
 }
 
-/* Answers a scheduler that asks for work. Done by the owner of s, in the loop. */
+/* Answers a scheduler that asks for work. Done by the owner of s, in the loop. New processes that come and go within
+   microseconds are cheaper to run where they were made: they are given only when they have been waiting for a while. */
 static OTP__NOINLINE void otp__donate(otp__sched *s)
 {
+    bool fresh = otp__get(&s->len) == s->fresh_len;
+    if (fresh) {
+        uint64_t now = otp__tsc();
+        if (s->asked_at == 0 || s->asked_round != s->fresh_round) {
+            s->asked_at = now;
+            s->asked_round = s->fresh_round;
+        }
+        if (s->fresh_len > 0 && now - s->asked_at < 20000) return;      /* some microseconds: ask again */
+    }
+    s->asked_at = 0;
     otp__sched *thief = atomic_exchange_explicit(&s->want, NULL, memory_order_acq_rel);
     if (!thief || otp__get(&s->len) == 0) return;
-    otp__proc *chain = otp__give(s, false);
-    if (chain) otp__inbox_push(thief, chain);
+    otp__proc *chain = otp__give(s, fresh, false);
+    if (chain) {
+        s->wake_gap = 0;
+        otp__inbox_push(thief, chain);
+    }
 }
 
 /* A fair share of what came in from other threads. */
@@ -3170,7 +3261,11 @@ OTP__INLINE otp__proc *otp__pick(otp__sched *s)
         if (otp__unlikely((tick & 63) == 0 || otp__get(&s->poke))) otp__periodic(s);
         otp__proc *p = otp__choose(s);
         if (otp__likely(p != NULL)) {
-            if (otp__unlikely(otp__get(&s->len) >= 1 && otp__get(&otp__rt.nidle) != 0)) otp__wake_for_work();
+            if (otp__unlikely(otp__get(&s->len) >= 1 && otp__get(&otp__rt.nidle) != 0) && tick - s->wake_tick >= s->wake_gap) {
+                s->wake_tick = tick;    /* if the sleeper gets nothing, the next time is later; the monitor wakes too */
+                s->wake_gap = s->wake_gap < 2048 ? s->wake_gap * 2 + 16 : 4096;
+                otp__wake_for_work();
+            }
             return p;
         }
         p = otp__idle(s);
@@ -3199,6 +3294,10 @@ static OTP__NOINLINE void otp__loop(void *stack)
         otp__thread *t = otp__self_thread();
         otp__sched *s = t->p;
         t->stack = k;
+        if (otp__unlikely(s->odd != NULL && s->odd != k)) {
+            otp__stack_spill(s, s->odd);
+            s->odd = NULL;
+        }
         if (s->pend) {
             if (otp__unlikely(otp__get(&otp__rt.trace) != NULL)) otp__trace_sched(s, s->pend, false);
             otp__commit(s);
@@ -3256,9 +3355,9 @@ static OTP__NOINLINE void otp__loop(void *stack)
             otp__ctx_go_fresh(otp__stack_top(other), otp__loop, other);
         }
         p->stack = k;
-        if (p->flags & OTP__P_HANDLER) {
+        if ((p->flags & OTP__P_HANDLER) || otp__unlikely(p->has & OTP__HAS_ASLEEP)) {
             otp__out(t);
-            otp__enter(otp__handler_run, p);
+            otp__enter(p->flags & OTP__P_HANDLER ? otp__handler_run : otp__hibernated, p);
             t = otp__in();
             p = t->cur;
             s = t->p;
@@ -3306,6 +3405,7 @@ OTP__INLINE otp__thread *otp__suspend(otp__thread *t, unsigned act)
 static OTP__NOINLINE otp__thread *otp__suspend_yield(otp__thread *t) { return otp__suspend(t, OTP__ACT_YIELD); }
 
 static otp__thread *otp__take_in(otp__thread *t);
+static void otp__hibernated(void *proc);
 OTP__INLINE bool otp__arrived(otp__proc *p) { return p->handed != NULL || otp__get(&p->head) != OTP__EMPTY; }
 
 /* The process has used up its turn. */
@@ -4423,8 +4523,9 @@ static otp__thread *otp__run_defers(otp__thread *t)
 
 static void otp__crash_report(otp__proc *p, const otp_reason *why, const otp__fault *f);
 
-/* What both ways to end have in common, before the mailbox is closed. Returns a reason that lasts. */
-static const otp_reason *otp__begin_exit(otp__thread **t, const otp_reason *why)
+/* What both ways to end have in common, before the mailbox is closed. Returns a reason that lasts. `own`: the process
+   said so itself; deaths by an exit signal are not reported, nor are the plain exits of function processes. */
+static const otp_reason *otp__begin_exit(otp__thread **t, const otp_reason *why, bool own)
 {
     otp__proc *p = (*t)->cur;
     if (p->flags & OTP__P_EXITING) return p->ext && p->ext->why ? &p->ext->why->r : why;    /* again, after a fault in a defer */
@@ -4435,13 +4536,14 @@ static const otp_reason *otp__begin_exit(otp__thread **t, const otp_reason *why)
         if (x && x->why) why = &x->why->r;
     }
     if (why->kind == OTP_REASON_BADARG || why->kind == OTP_REASON_SYSTEM_LIMIT || why->kind == OTP_REASON_CALL) otp__crash_report(p, why, NULL);
+    else if (own && (p->flags & OTP__P_HANDLER) && why->kind != OTP_REASON_NORMAL && why->kind != OTP_REASON_SHUTDOWN) otp__crash_report(p, why, NULL);
     return why;
 }
 
 static void otp__proc_end(otp__thread *t, otp__proc *p, const otp_reason *why)
 {
     if (otp__unlikely(why->kind != OTP_REASON_NORMAL || p->defers)) {
-        why = otp__begin_exit(&t, why);
+        why = otp__begin_exit(&t, why, false);
         t = otp__run_defers(t);
     }
     otp_reason_kind kind = why->kind;
@@ -4460,7 +4562,7 @@ static OTP__NOINLINE void otp__exit_now(otp__thread *t, const otp_reason *why)
         OTP_ABORT();
         _Exit(134);
     }
-    why = otp__begin_exit(&t, why);
+    why = otp__begin_exit(&t, why, false);
     otp_reason_kind kind = why->kind;
     otp__ext *x = p->ext;
     if (x && x->job && !x->told) {      /* its end is told now; what its job may use stays until the job returns */
@@ -4502,11 +4604,13 @@ void otp_exit(otp_reason why)
 {
     otp__thread *t = otp__in_proc();
     otp__proc *p = t->cur;
-    if ((p->flags & OTP__P_HANDLER) && (p->flags & OTP__P_INITED) && !(p->flags & OTP__P_EXITING) && p->run.h->terminate) {
-        const otp_reason *last = otp__begin_exit(&t, &why);
-        otp__out(t);
-        p->run.h->terminate(p->arg, last);
-        t = otp__in();
+    if ((p->flags & OTP__P_HANDLER) && !(p->flags & OTP__P_EXITING)) {
+        const otp_reason *last = otp__begin_exit(&t, &why, true);
+        if ((p->flags & OTP__P_INITED) && p->run.h->terminate) {
+            otp__out(t);
+            p->run.h->terminate(p->arg, last);
+            t = otp__in();
+        }
         why = *last;
     }
     otp__exit_now(t, &why);
@@ -5123,7 +5227,7 @@ int otp_send(otp_pid to, int tag, const void *data, size_t size)
         otp__node *n = otp__node_copy(t, to.id, tag, OTP__K_MSG, data, size);
         rc = otp__likely(n != NULL) ? otp__post(t->p, to.id, n) : OTP_ENOMEM;
     }
-    t = otp__count(t, 1);
+    t = otp__count(t, 6);       /* so that a producer lets its consumer run before the messages leave the cache */
     otp__out(t);
     return rc;
 }
@@ -5603,6 +5707,7 @@ void otp_hibernate(otp_fn *fn, void *arg)
     p->arg = arg;
     p->stack = NULL;
     p->mark = NULL;
+    p->has |= OTP__HAS_ASLEEP;
     otp__put_rlx(&p->waits, OTP_WAITS_MESSAGE);
     p->reds_total += (uint64_t)(OTP_REDUCTIONS - p->reds);
     s->pend = p;
@@ -5967,12 +6072,13 @@ static bool otp__handler_next(otp__thread *t, otp__proc *p, otp_next next, otp__
 static OTP_NORETURN void otp__handler_stop(otp__thread *t, otp__proc *p, int kind)
 {
     otp_reason why = p->ext && p->ext->why ? p->ext->why->r : otp_reason_make((otp_reason_kind)kind, 0, NULL);
+    const otp_reason *last = otp__begin_exit(&t, &why, true);
     if (p->run.h->terminate) {
         otp__out(t);
-        p->run.h->terminate(p->arg, &why);
+        p->run.h->terminate(p->arg, last);
         t = otp__in();
     }
-    otp__exit_now(t, &why);
+    otp__exit_now(t, last);
 }
 
 static OTP__NOINLINE otp__thread *otp__handler_init(otp__thread *t, otp__proc *p)
@@ -7161,7 +7267,7 @@ static bool otp__borrow(otp__sched *s, otp__sched *v)
 {
     otp__thread *vt = otp__get_acq(&v->thread);
     if (!otp__claim(vt, v, OTP__STEAL_BORROWED)) return false;
-    otp__proc *chain = otp__give(v, true);
+    otp__proc *chain = otp__give(v, true, true);
     otp__unclaim(vt);
     for (otp__proc *next; chain; chain = next) {
         next = chain->qn;
@@ -7181,7 +7287,7 @@ static bool otp__steal(otp__sched *s)
         unsigned len = otp__get(&v->len);
         if (len == 0 && !otp__get(&v->has_next)) continue;
         if (len > 0 && otp__cas(&v->want, &none, s, memory_order_acq_rel)) {
-            for (int spin = 0; spin < 400 && otp__get(&v->want) == s; spin++) otp__pause();
+            for (int spin = 0; spin < 600 && otp__get(&v->want) == s; spin++) otp__pause();
             otp__sched *mine = s;
             bool answered = !otp__cas(&v->want, &mine, NULL, memory_order_acq_rel);
             for (int spin = 0; answered && spin < 400 && !otp__get(&s->inbox); spin++) otp__pause();
@@ -7381,6 +7487,7 @@ static void otp__monitor_sched(otp__sched *s, int64_t now)
         s->seen_at = now;
         s->reported = false;
         otp__put_rlx(&s->poke, 1);
+        if (otp__get(&s->len) && otp__get(&otp__rt.nidle)) otp__wake_for_work();
         return;
     }
     int64_t held = now - s->seen_at;
@@ -7408,7 +7515,9 @@ static void otp__monitor_sched(otp__sched *s, int64_t now)
 static void *otp__monitor_main(void *arg)
 {
     (void)arg;
-    int64_t step = otp__rt.opts.stuck * 1000000 / 3;
+    int64_t step = otp__rt.opts.stuck;
+    if (otp__rt.opts.report_stuck >= 0 && otp__rt.opts.report_stuck < step) step = otp__rt.opts.report_stuck;
+    step = step > 30 ? 10000000 : step * 1000000 / 3;
     if (step < 500000) step = 500000;
     while (!otp__get_acq(&otp__rt.stop)) {
         if (otp__get_seq(&otp__rt.nidle) == (unsigned)otp__rt.nscheds) {
@@ -7667,7 +7776,7 @@ static bool otp__shadow_stack_ok(void)
     return true;
 }
 
-/* In the deterministic mode slots are given in the same order in every run. */
+/* In the deterministic mode slots are given in the same order in every run; a lower limit hides the higher ones. */
 static void otp__slots_sort(void)
 {
     uint32_t n = otp__get(&otp__rt.slots);
@@ -7715,6 +7824,7 @@ static void otp__sched_free(otp__sched *s)
         tm->link.next = (otp__tlink *)otp__rt.guest_timers_free;
         otp__rt.guest_timers_free = tm;
     }
+    if (s->odd) otp__stack_spill(s, s->odd);
     while (s->stacks) {
         otp__stack *k = s->stacks;
         s->stacks = k->next;
@@ -7771,7 +7881,11 @@ int otp_start(const otp_opts *opts)
     otp_opts o;
     int rc = otp__rt.forked ? OTP_ENOTUP : otp__resolve(opts, &o);
     if (rc == 0 && !otp__shadow_stack_ok()) rc = OTP_ESYSLIMIT;
-    if (rc == 0) otp__rt.opts = o;
+    if (rc == 0) {
+        size_t old = otp__rt.opts.stack_size;
+        otp__rt.opts = o;
+        otp__stack_resize(old);
+    }
     if (rc == 0 && !otp__poll_start()) rc = OTP_ESYSLIMIT;
     if (rc < 0) {
         otp__put_seq(&otp__rt.up, 0);
@@ -7796,7 +7910,7 @@ int otp_start(const otp_opts *opts)
     otp__put_rlx(&otp__rt.live, 0);
     otp__rt.app_failed = otp__rt.deadlocked = false;
     otp__rt.main_thread = NULL;
-    if (otp__rt.det) otp__slots_sort();
+    if (otp__rt.det || otp__get(&otp__rt.slots) > o.max_processes) otp__slots_sort();
     bool sanitized = OTP__ASAN || OTP__TSAN;
 #if OTP__VALGRIND
     sanitized |= RUNNING_ON_VALGRIND != 0;

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { NEVER = 1 };
+enum { NEVER = 1, QUESTION };
 
 static void waits_for_message(void *arg)
 {
@@ -24,7 +24,7 @@ static void waits_for_time(void *arg)
 static void waits_for_answer(void *arg)
 {
     (void)arg;
-    otp_call(otp_whereis("reader"), NEVER, NULL, 0, NULL, 0, OTP_INFINITY);
+    otp_call(otp_whereis("reader"), QUESTION, NULL, 0, NULL, 0, OTP_INFINITY);
 }
 
 /* Waits until the process has come to rest. */

@@ -20,13 +20,24 @@ CFLAGS=${CFLAGS--O1 -g}
 WERROR=${WERROR--Werror}
 export BUILD CC CFLAGS LDFLAGS WERROR ONLY TIMEOUT
 
+# compile OUTPUT SOURCE FLAGS…: if the sources are newer; what the compiler says goes to OUTPUT.build.log.
+compile() {
+    out=$1
+    from=$2
+    shift 2
+    if [ -f "$out" ] && [ -z "$(find ./*.h tests/*.h "$from" -newer "$out" 2>/dev/null)" ]; then return 0; fi
+    rm -f "$out"
+    # shellcheck disable=SC2086
+    $CC -std=c11 $WARN $WERROR $CFLAGS -pthread -I. -o "$out" "$from" "$@" >"$out.build.log" 2>&1
+}
+
 if [ "${1-}" = --build ]; then                  # one program, called below
     bin=$BUILD/$(basename "$2" .c)
-    if [ -x "$bin" ] && [ -z "$(find ./*.h tests/*.h "$2" -newer "$bin" 2>/dev/null)" ]; then exit 0; fi
-    rm -f "$bin"
+    # One implementation for all, but for programs that configure it in a way of their own.
+    if grep -q '^#define OTP_' "$2"; then set -- "$2"; else set -- "$2" -DTEST_LINKED "$BUILD/otp.o"; fi
     # shellcheck disable=SC2086
-    $CC -std=c11 $WARN $WERROR $CFLAGS -pthread -I. -o "$bin" "$2" ${LDFLAGS-} >"$bin.build.log" 2>&1
-    exit 0                                      # the missing program is reported below
+    compile "$bin" "$@" ${LDFLAGS-}
+    exit 0                                      # a missing program is reported below
 elif [ "${1-}" = --one ]; then                  # one program in one mode, called below
     bin=$BUILD/$2
     log=$bin.$3.log
@@ -44,11 +55,15 @@ fi
 mkdir -p "$BUILD"
 flags="$CC $CFLAGS ${LDFLAGS-}"
 if [ "$(cat "$BUILD/flags" 2>/dev/null)" != "$flags" ]; then
-    rm -f "$BUILD"/test_*
+    rm -f "$BUILD"/test_* "$BUILD/otp.o"
     printf '%s\n' "$flags" >"$BUILD/flags"
 fi
 
 if [ $# -eq 0 ]; then set -- tests/test_*.c; fi
+if ! compile "$BUILD/otp.o" tests/headers/implementation.c -c; then
+    not_ok 'the implementation does not compile:'
+    head -n 40 "$BUILD/otp.o.build.log"
+fi
 printf '%s\n' "$@" | xargs -P 2 -n 1 sh tests/run.sh --build
 
 list=$BUILD/list

@@ -489,8 +489,9 @@ struct deep {
 
 static int exit_deep(const struct deep *d, int depth)
 {
+    volatile int here = depth;
+    if (depth < 0) return 0;
     if (depth == 0) otp_exit(d->why);
-    int volatile here = depth;
     return exit_deep(d, depth - 1) + here;
 }
 

@@ -391,6 +391,7 @@ static int exit_deep(int depth)
 {
     volatile char here[1024];
     here[0] = 1;
+    if (depth < 0) return 0;
     if (depth == 0) otp_exit(OTP_USER(7, NULL));
     return exit_deep(depth - 1) + here[0];
 }

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.." || exit 1
 . tools/tally.sh
 BUILD=${BUILD:-build/snippets}
 CC=${CC:-cc}
-FLAGS="-std=c11 -D_DEFAULT_SOURCE $WARN -Werror -O1 -g -pthread -I."
+FLAGS="-std=c11 -D_DEFAULT_SOURCE $WARN -Werror -O0 -g -pthread -I."
 mkdir -p "$BUILD"
 rm -f "$BUILD"/*.c "$BUILD"/*.expected
 
@@ -40,7 +40,6 @@ from_markdown() {
         c = path ".c"
         printf "" > c
         if (kind != "program") {
-            if (kind != "file") print "#define OTP_IMPLEMENTATION" > c
             print "#include \"otp.h\"" > c
             split("inttypes stdio stdlib string unistd pthread sys/socket", heads, " ")
             for (i = 1; i in heads; i++) print "#include <" heads[i] ".h>" > c
@@ -90,11 +89,12 @@ one() {
     missing) not_ok "$at: no program in its top comment"; return ;;
     unknown) not_ok "$at: the block needs one of: int main, static void app, body, file, ignore: reason"; return ;;
     file) object=-c ;;
-    *) object= ;;
+    program) object= ;;                         # it brings the implementation with it
+    *) object=$BUILD/otp.o ;;
     esac
     # A snippet may show a function or a variable that it does not go on to use.
     # shellcheck disable=SC2086
-    if ! $CC $FLAGS -Wno-unused-function -Wno-unused-variable -Wno-unused-but-set-variable $object -o "$path.bin" "$path.c" \
+    if ! $CC $FLAGS -Wno-unused-function -Wno-unused-variable -Wno-unused-but-set-variable -o "$path.bin" "$path.c" $object \
             >"$path.log" 2>&1; then
         not_ok "$at does not compile"
         head -n 30 "$path.log"
@@ -124,5 +124,7 @@ for source in "$@"; do
     *) from_markdown "$source" ;;
     esac
 done >"$BUILD/list"
+# shellcheck disable=SC2086
+check 'the implementation compiles' $CC $FLAGS -c -o "$BUILD/otp.o" tests/headers/implementation.c
 while read -r path kind at; do one "$path" "$kind" "$at"; done <"$BUILD/list"
 total

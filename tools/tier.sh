@@ -44,7 +44,7 @@ quick() {
     step 'docstrings' sh tools/check_docs.sh
     step 'header compile tests' sh tests/headers.sh
     step 'rules and their tests' sh tools/rules.sh
-    step 'examples' sh tools/run_example.sh
+    step 'examples' env CFLAGS=-O0 sh tools/run_example.sh        # its own flags come in the wide tier
     step 'snippets of the documentation' sh tools/snippets.sh
     step 'tests, 1, 2 and 8 schedulers' env MODES='1 2 8' sh tests/run.sh
     step 'tests, deterministic, 20 seeds' env MODES='1..20' JOBS=2 sh tests/run.sh
@@ -83,6 +83,7 @@ VARIANTS
         fi
     done
     if have valgrind 'examples under valgrind'; then step 'examples under valgrind' sh tests/sanitize.sh valgrind; fi
+    step 'examples, their own flags' env BUILD=build/examples.own sh tools/run_example.sh
     if have clang 'examples with clang'; then
         step 'examples, clang' env CC=clang BUILD=build/examples.clang sh tools/run_example.sh
     fi

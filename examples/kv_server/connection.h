@@ -2,8 +2,8 @@
                                                                                      SPDX-License-Identifier: MIT
 
    All commands that one read has brought make one batch: each becomes operations in the requests to the shards, and
-   steps in a plan that tells how the reply is put together. Then every shard involved is asked once, all at the same
-   time, and the replies go out with one write. Arguments are used where they were read, in c->in. */
+   steps in a plan that tells how the reply is put together. Then every shard involved is asked once, and the replies
+   go out with one write. Arguments are used where they were read, in c->in. */
 
 #ifndef KV_CONNECTION_H
 #define KV_CONNECTION_H
@@ -207,25 +207,28 @@ static const char *take_result(ask *a, result_len *len)
     return data;
 }
 
-/* Asks every shard that has something to do, all at the same time. Returns 0 or an error. */
+/* Asks every shard that has something to do; returns 0 or an error. A call hands this core to the shard and back, which is
+   quicker than waking another core for a few keys: so only large batches are sent to all shards at the same time. */
 static int ask_shards(connection *c)
 {
+    bool together = c->asked > 1 && c->step_count / c->asked > 64;
     int error = 0;
     for (uint32_t i = 0; i < config.shards; i++) {
         ask *a = &c->asks[i];
         if (a->request.size == 0) continue;
-        if (c->asked == 1) {
-            a->reply = otp_call_msg(config.shard[i], SHARD_RUN, a->request.data, a->request.size, OTP_INFINITY, &error);
-            if (a->reply == NULL) return error;
-            a->result = a->reply->data;
-            return 0;
+        if (together) {
+            a->ref = otp_send_request(config.shard[i], SHARD_RUN, a->request.data, a->request.size);
+            if (a->ref.id == 0) error = OTP_ENOMEM;
+            continue;
         }
-        a->ref = otp_send_request(config.shard[i], SHARD_RUN, a->request.data, a->request.size);
-        if (a->ref.id == 0) error = OTP_ENOMEM;
+        a->reply = otp_call_msg(config.shard[i], SHARD_RUN, a->request.data, a->request.size, OTP_INFINITY, &error);
+        if (a->reply == NULL) return error;
+        if (c->asked > 1) a->reply = otp_keep(a->reply);
+        a->result = a->reply->data;
     }
-    for (uint32_t i = 0; i < config.shards; i++) {
+    for (uint32_t i = 0; i < config.shards && together; i++) {
         ask *a = &c->asks[i];
-        if (a->request.size == 0 || a->ref.id == 0) continue;
+        if (a->ref.id == 0) continue;
         a->reply = otp_keep(otp_recv_ref(a->ref, OTP_INFINITY));
         a->result = a->reply->data;
         int code = otp_reply_code(a->reply);

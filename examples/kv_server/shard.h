@@ -264,12 +264,25 @@ static void shard_run_op(shard *s, const op *o, const char *key, const char *val
 
 static inline size_t op_size(const op *o) { return (sizeof *o + o->key_len + (size_t)o->value_len + 7) & ~(size_t)7; }
 
+/* Operations are 8-aligned, as the data of a message is. */
+static inline const op *op_at(const char *at) { return (const op *)(const void *)at; }
+
+/* Has the memory that a pipeline will need fetched all at once: looked up one after the other, each key would wait. */
+static void prefetch(const store *s, const char *at, const char *end)
+{
+    for (const char *p = at; p < end; p += op_size(op_at(p)))
+        __builtin_prefetch(&s->table[0][op_at(p)->hash & s->mask[0]]);
+    for (const char *p = at; p < end; p += op_size(op_at(p)))
+        __builtin_prefetch(s->table[0][op_at(p)->hash & s->mask[0]]);
+}
+
 /* Runs all operations of a request, and answers them with one message. */
 static void shard_run(shard *s, const otp_msg *m)
 {
     const char *at = m->data, *end = at + m->size;
+    if (op_size(op_at(at)) < m->size) prefetch(&s->store, at, end);
     while (at < end) {
-        const op *o = (const op *)(const void *)at;     /* operations are 8-aligned, as messages are */
+        const op *o = op_at(at);
         const char *key = at + sizeof *o;
         size_t start = s->out.size;
         buf_room(&s->out, sizeof(result_len));

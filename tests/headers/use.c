@@ -27,18 +27,21 @@ static void ponger(void *arg)
         }
 }
 
-static void deep(int n)
+static volatile int bottom = 0;
+
+static int deep(int n)
 {
-    if (n == 0)
+    if (n == bottom)
         otp_exit(OTP_USER(7, "from the depth"));
-    deep(n - 1);
-    otp_yield();
+    if (n < bottom)
+        return 0;
+    return deep(n - 1) + 1;
 }
 
 static void diver(void *arg)
 {
     (void)arg;
-    deep(10);
+    printf("%d\n", deep(10));
 }
 
 static void app(void *arg)

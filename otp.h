@@ -512,26 +512,6 @@ void otp_hibernate(otp_fn *fn, void *arg) OTP_NORETURN;
    returns: the old one
    caller: any process
    like: process_flag(priority, p) */
-/* What the loop calls when a hibernated process wakes: for a message only does it get its stack back. */
-static OTP__NOINLINE void otp__hibernated(void *arg)
-{
-    otp__proc *p = arg;
-    otp__thread *t = otp__in();
-    if (otp__arrived(p)) t = otp__take_in(t);
-    if (!p->first) {
-        otp__put_rlx(&p->waits, OTP_WAITS_MESSAGE);
-        p->act = OTP__ACT_PARK;
-        otp__out(t);
-        return;
-    }
-    p->act = OTP__ACT_DONE;
-    p->has &= (uint16_t)~OTP__HAS_ASLEEP;
-    otp_fn *fn = p->run.fn;
-    void *fn_arg = p->arg;
-    otp__out(t);
-    fn(fn_arg);
-}
-
 otp_priority otp_set_priority(otp_priority p);
 
 /* Process-local values. Keys are compared as strings and copied; values are the caller's.
@@ -1927,6 +1907,7 @@ static void otp__make_runnable(otp__sched *s, otp__proc *p);
 static void otp__undeliverable(otp__sched *s, otp__node *n);
 static void otp__loop(void *stack);
 static void otp__handler_run(void *proc);
+static void otp__hibernated(void *proc);
 static void otp__exit_now(otp__thread *t, const otp_reason *why) OTP_NORETURN;
 static otp__proc *otp__idle(otp__sched *s);
 static otp__thread *otp__guest_thread(void);
@@ -2522,6 +2503,7 @@ int otp_format_reason(const otp_reason *r, char *out, size_t size)
    its generation is that of its last pid. A slot whose generation is used up is never used again. */
 
 #define OTP__REMOTE ((uint64_t)1 << 63)
+OTP__INLINE uint64_t otp__pid(otp__proc *p) { return otp__get(&p->pid); }
 OTP__INLINE uint32_t otp__pid_slot(uint64_t id) { return (uint32_t)(id >> 32) & 0x7ffffffu; }
 OTP__INLINE uint32_t otp__pid_gen(uint64_t id) { return (uint32_t)id; }
 
@@ -2618,7 +2600,6 @@ static int otp__pid_text(uint64_t id, char *out, size_t size)
     return snprintf(out, size, "<%u.%u>", otp__pid_slot(id), otp__pid_gen(id));
 }
 
-OTP__INLINE uint64_t otp__pid(otp__proc *p) { return otp__get(&p->pid); }
 
 static uint64_t otp__ref_new(otp__sched *s)
 {
@@ -3405,7 +3386,6 @@ OTP__INLINE otp__thread *otp__suspend(otp__thread *t, unsigned act)
 static OTP__NOINLINE otp__thread *otp__suspend_yield(otp__thread *t) { return otp__suspend(t, OTP__ACT_YIELD); }
 
 static otp__thread *otp__take_in(otp__thread *t);
-static void otp__hibernated(void *proc);
 OTP__INLINE bool otp__arrived(otp__proc *p) { return p->handed != NULL || otp__get(&p->head) != OTP__EMPTY; }
 
 /* The process has used up its turn. */
@@ -5718,6 +5698,26 @@ void otp_hibernate(otp_fn *fn, void *arg)
     otp__ctx_go_fresh(otp__stack_top(k), otp__loop, k);
 }
 
+/* What the loop calls when a hibernated process wakes: for a message only does it get its stack back. */
+static OTP__NOINLINE void otp__hibernated(void *arg)
+{
+    otp__proc *p = arg;
+    otp__thread *t = otp__in();
+    if (otp__arrived(p)) t = otp__take_in(t);
+    if (!p->first) {
+        otp__put_rlx(&p->waits, OTP_WAITS_MESSAGE);
+        p->act = OTP__ACT_PARK;
+        otp__out(t);
+        return;
+    }
+    p->act = OTP__ACT_DONE;
+    p->has &= (uint16_t)~OTP__HAS_ASLEEP;
+    otp_fn *fn = p->run.fn;
+    void *fn_arg = p->arg;
+    otp__out(t);
+    fn(fn_arg);
+}
+
 otp_priority otp_set_priority(otp_priority prio)
 {
     otp__thread *t = otp__in_proc();
@@ -6413,7 +6413,7 @@ static void otp__crash_report(otp__proc *p, const otp_reason *why, const otp__fa
     for (int i = 0; f && i < f->depth && at < sizeof trace - 120; i++) {
         int n = 0;
 #if OTP__ISOLATION
-        Dl_info d;
+        Dl_info d = { 0 };
         if (dladdr(f->ip[i], &d) && d.dli_sname)
             n = snprintf(trace + at, sizeof trace - at, "\n    %s+%#lx", d.dli_sname, (unsigned long)((char *)f->ip[i] - (char *)d.dli_saddr));
         else if (d.dli_fname)
@@ -6463,6 +6463,7 @@ static _Unwind_Reason_Code otp__walk_step(struct _Unwind_Context *c, void *arg)
 {
     otp__walk *w = arg;
     uintptr_t ip = _Unwind_GetIP(c);
+    if (ip == 0) return _URC_END_OF_STACK;      /* the process's entry */
     if (!w->seen) {     /* the handler's own frames and the signal frame */
         if (ip != w->pc) return _URC_NO_REASON;
         w->seen = true;
@@ -7368,10 +7369,11 @@ static otp__proc *otp__idle_det(otp__sched *s)
             (void)otp__fd_poll(s, 1);
             continue;
         }
-        if (otp__live() > 0 && otp__get(&otp__rt.up) == 1 && !otp__rt.deadlocked) {
+        if (otp__live() > 0 && otp__get(&otp__rt.up) == 1 && !otp__rt.deadlocked && !otp__get_seq(&otp__rt.app_done)) {
             otp__rt.deadlocked = true;
             (void)otp__deadlock_report(NULL);
             otp__signal_all(OTP_REASON_KILL);
+            if (otp__get(&s->len) > 0 || s->run_next) return otp__choose(s);
             continue;
         }
         otp__doze(s);
@@ -8168,7 +8170,8 @@ static void otp__info_fill(otp__proc *p, otp_info *o, bool mine)
         o->message_queue_len += (n->m.flags & OTP__K_MASK) == OTP__K_MSG;
     o->memory = OTP__PROC_BYTES + o->heap_bytes;
     for (otp__node *n = p->first; n; n = n->next) o->memory += otp__node_bytes(n->m.size);
-    if (p->stack) o->stack_bytes = otp__stack_used(p->stack);
+    bool lent = (p->has & OTP__HAS_ASLEEP) || (o->handler && !p->cur);  /* only to look at its signals */
+    if (p->stack && !lent) o->stack_bytes = otp__stack_used(p->stack);
     o->memory += o->stack_bytes;
     for (uint32_t i = 0; p->rel && i < p->rel->count; i++) {
         otp__ent *e = &p->rel->e[i];

@@ -1607,13 +1607,12 @@ struct otp__proc {
     _Atomic(uint64_t) pid;
     otp__proc *qn;              /* next in a run queue or free list */
     otp__node *handed;          /* what the waker brought; owner */
-    uint8_t prio, flags;
-    _Atomic(uint8_t) state, waits;
+    uint8_t prio, flags, act;
+    _Atomic(uint8_t) waits;
     uint32_t mq_limit;
     atomic_uint mq_count;
     uint16_t has;
-    uint8_t act;
-    uint8_t unused;
+    uint16_t unused;
     otp__thread *thread;        /* that ran it last */
     otp__node *cur;             /* the message handed to the user */
     /* the owner, per message */
@@ -1624,8 +1623,7 @@ struct otp__proc {
     otp__stack *stack;
     union { otp_fn *fn; const otp_handler *h; } run;
     void *arg;                  /* or a handler's state */
-    int32_t reds;
-    uint32_t mq_len;
+    uint64_t reds;              /* used so far */
     /* calls, relations, heap */
     uint64_t call_ref;          /* the call it waits in */
     otp__node *call_reply;
@@ -1640,9 +1638,10 @@ struct otp__proc {
     uint64_t parent;
     otp__ext *ext;
     size_t heap_bytes;
-    uint64_t reds_total;
+    uint64_t turn;              /* the turn is over when reds gets there */
     otp__defer *defers;
-    uint64_t mark_ref;
+    uint32_t mark_ref;          /* the low half is enough to tell */
+    uint32_t mq_len;
 };
 #define OTP__PROC_BYTES 256
 _Static_assert(sizeof(otp__proc) <= OTP__PROC_BYTES, "a process record is four cache lines");
@@ -1655,7 +1654,8 @@ struct otp__stack {             /* stands at the top of the stack that it descri
     size_t guard;
     void *fiber;                /* ThreadSanitizer */
     void *fake;                 /* AddressSanitizer */
-    bool own_map;               /* mapped alone */
+    bool deep;                  /* used since it was last looked at */
+    bool own_map;               /* mapped alone: of another size than the default */
 };
 
 typedef struct otp__queue { otp__proc *head, *tail; } otp__queue;
@@ -1680,11 +1680,13 @@ typedef struct otp__wheel {
     otp__tlink far;
 } otp__wheel;
 
+enum { OTP__ATTN_WANT = 1, OTP__ATTN_CLOCK = 2 };
 enum { OTP__Q_MAX, OTP__Q_HIGH, OTP__Q_WOKEN, OTP__Q_YIELDED, OTP__Q_LOW, OTP__QUEUES };
 
 struct otp__sched {
-    otp__proc *run_next;
-    uint32_t tick, chain;
+    _Atomic(otp__proc *) run_next;      /* the process just woken; others only look whether there is one */
+    uint32_t chain, looks;
+    uint32_t urgent;            /* processes in the max and high queues */
     otp__proc *pend;            /* left its stack; to be parked or queued by the loop */
     uint8_t pend_act;
     bool main;                  /* runs only processes pinned to the main thread */
@@ -1720,12 +1722,11 @@ struct otp__sched {
     bool reported;
     /* read by others */
     _Alignas(64) atomic_uint len;       /* queued, run_next not counted */
-    atomic_uint has_next;
     _Atomic(uint64_t) slices;
     _Atomic(int64_t) next_due;  /* ms */
     _Atomic(otp__thread *) thread;
     _Alignas(64) _Atomic(otp__sched *) want;    /* a scheduler that asks for work */
-    atomic_uint poke;           /* look at the clock */
+    atomic_uint attn;           /* somebody asks for work, or the monitor says: look at the clock */
     _Alignas(64) _Atomic(otp__proc *) inbox;    /* what others gave, linked by qn */
     atomic_uint sleeping;       /* 1: asleep, whoever makes it 0 wakes it */
     atomic_uint futex;
@@ -1795,6 +1796,7 @@ static struct otp__rt {
     atomic_uint inject_count;
     _Atomic(const otp_trace_hooks *) trace;
     bool det;
+    bool slow;                  /* deterministic or traced: turns do more */
     bool use_tsc;
     bool isolation;
     bool fence;                 /* no membarrier here: pay at every door */
@@ -2367,11 +2369,12 @@ static OTP__NOINLINE void otp__stack_spill(otp__sched *s, otp__stack *k)
    this very thread holds, and this P's next lease is what the thread leaves it by. */
 OTP__INLINE void otp__stack_put(otp__sched *s, otp__stack *k)
 {
-    if (otp__unlikely(k->size != otp__rt.opts.stack_size)) {
+    if (otp__unlikely(k->own_map)) {
         s->odd = k;
         return;
     }
     k->next = s->stacks;
+    k->deep = true;
     s->stacks = k;
     s->stack_count++;
 }
@@ -2687,8 +2690,10 @@ static void otp__enqueue(otp__sched *s, otp__proc *p, int queue)
         otp__inject(p);
         return;
     }
-    if (otp__unlikely(p->prio != OTP_PRIO_NORMAL))
+    if (otp__unlikely(p->prio != OTP_PRIO_NORMAL)) {
+        s->urgent += p->prio != OTP_PRIO_LOW;
         queue = p->prio == OTP_PRIO_MAX ? OTP__Q_MAX : p->prio == OTP_PRIO_HIGH ? OTP__Q_HIGH : OTP__Q_LOW;
+    }
     otp__q_push(&s->q[queue], p);
     otp__len_add(s, 1);
 }
@@ -2702,7 +2707,6 @@ static void otp__make_runnable(otp__sched *s, otp__proc *p)
         otp__futex_wake(&t->futex);
         return;
     }
-    otp__put_rlx(&p->state, OTP_STATE_RUNNABLE);
     if (otp__unlikely(s == NULL)) {
         otp__inject(p);
         return;
@@ -2711,10 +2715,9 @@ static void otp__make_runnable(otp__sched *s, otp__proc *p)
         otp__enqueue(s, p, OTP__Q_WOKEN);
         return;
     }
-    otp__proc *displaced = s->run_next;
-    s->run_next = p;
+    otp__proc *displaced = otp__get(&s->run_next);
+    otp__put_rlx(&s->run_next, p);
     if (displaced) otp__enqueue(s, displaced, OTP__Q_WOKEN);
-    else otp__put_rlx(&s->has_next, 1);
 }
 
 OTP__INLINE void otp__fresh_push(otp__sched *s, otp__proc *p)
@@ -2758,11 +2761,6 @@ OTP__INLINE otp__proc *otp__yielded_pop(otp__sched *s)
 /* The one place where it is decided who runs next, in the deterministic mode by the seed. */
 static otp__proc *otp__choose_det(otp__sched *s)
 {
-    if (s->run_next) {
-        otp__q_push(&s->q[OTP__Q_WOKEN], s->run_next);
-        otp__len_add(s, 1);
-        s->run_next = NULL;
-    }
     for (otp__proc *p; (p = otp__fresh_pop(s, true)) != NULL;) otp__q_push(&s->q[OTP__Q_WOKEN], p);
     for (otp__proc *p; (p = otp__q_pop(&s->q[OTP__Q_YIELDED])) != NULL;) otp__q_push(&s->q[OTP__Q_WOKEN], p);
     if (otp__rng_next(&s->rng) % 8 == 0)
@@ -2770,6 +2768,7 @@ static otp__proc *otp__choose_det(otp__sched *s)
     int which = s->q[OTP__Q_MAX].head ? OTP__Q_MAX : s->q[OTP__Q_HIGH].head ? OTP__Q_HIGH : s->q[OTP__Q_WOKEN].head ? OTP__Q_WOKEN : OTP__Q_LOW;
     otp__queue *q = &s->q[which];
     if (!q->head) return NULL;
+    s->urgent -= which == OTP__Q_MAX || which == OTP__Q_HIGH;
     unsigned n = 0;
     for (otp__proc *p = q->head; p && n < 64; p = p->qn) n++;
     unsigned k = (unsigned)(otp__rng_next(&s->rng) % n);
@@ -2785,26 +2784,20 @@ static otp__proc *otp__choose_det(otp__sched *s)
     return p;
 }
 
-OTP__INLINE otp__proc *otp__choose(otp__sched *s)
+static OTP__NOINLINE otp__proc *otp__choose_urgent(otp__sched *s)
 {
-    if (otp__unlikely(otp__rt.det)) return otp__choose_det(s);
-    otp__proc *p = s->run_next;
-    if (otp__unlikely(s->q[OTP__Q_MAX].head || s->q[OTP__Q_HIGH].head)) {
-        p = otp__q_pop(s->q[OTP__Q_MAX].head ? &s->q[OTP__Q_MAX] : &s->q[OTP__Q_HIGH]);
-        otp__len_add(s, -1);
-        return p;
-    }
-    if (p) {
-        s->run_next = NULL;
-        otp__put_rlx(&s->has_next, 0);
-        if (otp__likely(++s->chain < 64 || otp__get(&s->len) == 0)) return p;
-        otp__q_push(&s->q[OTP__Q_WOKEN], p);
-        otp__len_add(s, 1);
-    }
+    otp__proc *p = otp__q_pop(s->q[OTP__Q_MAX].head ? &s->q[OTP__Q_MAX] : &s->q[OTP__Q_HIGH]);
+    s->urgent--;
+    otp__len_add(s, -1);
+    return p;
+}
+
+static OTP__NOINLINE otp__proc *otp__choose_queued(otp__sched *s)
+{
     s->chain = 0;
     if (otp__get(&s->len) == 0) return NULL;
-    uint32_t turn = s->tick & 63;
-    p = NULL;
+    uint32_t turn = ++s->looks & 31;    /* not the number of switches: a pair in run_next would be in step with it */
+    otp__proc *p = NULL;
     if (otp__unlikely(s->patience == 0)) p = otp__yielded_pop(s);
     else s->patience--;
     if (otp__unlikely((turn & 7) == 4) && !p) p = otp__q_pop(&s->q[OTP__Q_LOW]);
@@ -2815,23 +2808,39 @@ OTP__INLINE otp__proc *otp__choose(otp__sched *s)
     return p;
 }
 
+OTP__INLINE otp__proc *otp__choose(otp__sched *s)
+{
+    if (otp__unlikely(otp__rt.det)) return otp__choose_det(s);
+    if (otp__unlikely(s->urgent)) return otp__choose_urgent(s);
+    otp__proc *p = otp__get(&s->run_next);
+    if (p) {
+        otp__put_rlx(&s->run_next, NULL);
+        if (otp__likely(++s->chain < 64)) return p;
+        if (otp__get(&s->len) == 0) {
+            s->chain = 0;
+            return p;
+        }
+        otp__enqueue(s, p, OTP__Q_WOKEN);
+    }
+    return otp__choose_queued(s);
+}
+
 /* Half of what waits here, as a chain linked by qn: for another scheduler. First those that have run before: they
    bring their partners along. New ones only with `fresh`, the oldest first: in a tree the largest branches. */
 static otp__proc *otp__give(otp__sched *s, bool fresh, bool with_next)
 {
     static const uint8_t order[] = { OTP__Q_MAX, OTP__Q_HIGH, OTP__Q_YIELDED, OTP__Q_WOKEN, OTP__Q_LOW };
-    unsigned n = otp__get(&s->len) - (fresh ? 0 : s->fresh_len) + (with_next && s->run_next ? 1 : 0);
+    unsigned n = otp__get(&s->len) - (fresh ? 0 : s->fresh_len) + (with_next && otp__get(&s->run_next) ? 1 : 0);
     otp__proc *chain = NULL, **last = &chain;
     for (unsigned want = (n + 1) / 2; want > 0; want--) {
         otp__proc *p = NULL;
-        for (size_t i = 0; !p && i < sizeof order; i++) p = otp__q_pop(&s->q[order[i]]);
+        for (size_t i = 0; !p && i < sizeof order; i++) {
+            p = otp__q_pop(&s->q[order[i]]);
+            if (p && i < 2) s->urgent--;
+        }
         if (!p && fresh) p = otp__fresh_pop(s, true);
         if (p) otp__len_add(s, -1);
-        else if (with_next && s->run_next) {
-            p = s->run_next;
-            s->run_next = NULL;
-            otp__put_rlx(&s->has_next, 0);
-        }
+        else if (with_next && (p = otp__get(&s->run_next)) != NULL) otp__put_rlx(&s->run_next, NULL);
         if (!p) break;
         p->qn = NULL;
         *last = p;
@@ -3001,7 +3010,7 @@ OTP__INLINE size_t otp__node_bytes(size_t payload) { return payload <= 8 ? 64 : 
 /* A node with room for `size` bytes, which the caller fills through n->m.data. */
 OTP__INLINE otp__node *otp__node_new(otp__sched *s, uint64_t from, uint64_t to, int tag, unsigned kind, size_t size)
 {
-    unsigned cls = otp__class_of(otp__node_bytes(size));
+    unsigned cls = otp__likely(size <= 8) ? 2 : otp__class_of(otp__node_bytes(size));
     otp__node *n = otp__unlikely(cls == OTP__CLASS_BIG) ? OTP_MALLOC(otp__node_bytes(size)) : otp__mem_get(s, cls);
     if (otp__unlikely(!n)) return NULL;
     n->to = to;
@@ -3194,16 +3203,26 @@ OTP__INLINE void otp__out(otp__thread *t)
    loop's own stack. Nothing is live across the call of a process but the stack's own handle k: thread and scheduler
    may be others afterwards. */
 
+OTP__INLINE void otp__trace_sched(otp__sched *s, otp__proc *p, bool in)
+{
+    const otp_trace_hooks *h = otp__get_acq(&otp__rt.trace);
+    if (otp__unlikely(h != NULL)) {
+        otp_pid pid = { otp__pid(p) };
+        if (in && h->in) h->in(pid, s->id, h->arg);
+        if (!in && h->out) h->out(pid, s->id, h->arg);
+    }
+}
+
 /* What becomes of a process that left its stack: parked only now, with its context saved (4.10, step 3). */
 static void otp__commit(otp__sched *s)
 {
     otp__proc *p = s->pend;
     s->pend = NULL;
+    if (otp__unlikely(otp__rt.slow)) otp__trace_sched(s, p, false);
     switch (s->pend_act) {
     case OTP__ACT_PARK:
     case OTP__ACT_SIGWAIT: {
         uintptr_t h = OTP__EMPTY;
-        otp__put_rlx(&p->state, OTP_STATE_WAITING);
         if (otp__cas(&p->head, &h, s->pend_act == OTP__ACT_PARK ? OTP__PARKED : OTP__SIGWAIT, memory_order_release)) return;
         otp__make_runnable(s, p);
         return;
@@ -3214,14 +3233,12 @@ static void otp__commit(otp__sched *s)
         return;
     }
     default:
-        otp__put_rlx(&p->state, OTP_STATE_RUNNABLE);
         otp__enqueue(s, p, OTP__Q_YIELDED);
     }
 }
 
 static OTP__NOINLINE void otp__periodic(otp__sched *s)
 {
-    otp__put_rlx(&s->poke, 0);
     if (s->main) {
         (void)otp__inbox_take(s);
         return;
@@ -3234,12 +3251,22 @@ static OTP__NOINLINE void otp__periodic(otp__sched *s)
     if (s->stack_count > OTP__STACK_HOT) otp__stack_limit(s);
 }
 
+static OTP__NOINLINE void otp__attend(otp__sched *s)
+{
+    /* acquire: pairs with the release of who asks; what it wants is read after the flag is down */
+    unsigned why = otp__get(&s->attn) ? atomic_exchange_explicit(&s->attn, 0, memory_order_acquire) : 0;
+    if (otp__get(&s->want)) {
+        otp__donate(s);
+        if (otp__get(&s->want)) otp__put_rlx(&s->attn, OTP__ATTN_WANT);    /* not yet: look again next time */
+    }
+    if (why != OTP__ATTN_WANT) otp__periodic(s);
+}
+
 OTP__INLINE otp__proc *otp__pick(otp__sched *s)
 {
     for (;;) {
-        uint32_t tick = ++s->tick;
-        if (otp__unlikely(otp__get(&s->want) != NULL)) otp__donate(s);
-        if (otp__unlikely((tick & 63) == 0 || otp__get(&s->poke))) otp__periodic(s);
+        uint32_t tick = (uint32_t)otp__get(&s->slices);
+        if (otp__unlikely((tick & 63) == 0) || otp__unlikely(otp__get(&s->attn))) otp__attend(s);
         otp__proc *p = otp__choose(s);
         if (otp__likely(p != NULL)) {
             if (otp__unlikely(otp__get(&s->len) >= 1 && otp__get(&otp__rt.nidle) != 0) && tick - s->wake_tick >= s->wake_gap) {
@@ -3257,14 +3284,11 @@ OTP__INLINE otp__proc *otp__pick(otp__sched *s)
 
 static void otp__proc_end(otp__thread *t, otp__proc *p, const otp_reason *why);
 
-OTP__INLINE void otp__trace_sched(otp__sched *s, otp__proc *p, bool in)
+/* What only tracing and the deterministic mode want at the begin of a turn. */
+static OTP__NOINLINE void otp__slow_turn(otp__sched *s, otp__proc *p)
 {
-    const otp_trace_hooks *h = otp__get_acq(&otp__rt.trace);
-    if (otp__unlikely(h != NULL)) {
-        otp_pid pid = { otp__pid(p) };
-        if (in && h->in) h->in(pid, s->id, h->arg);
-        if (!in && h->out) h->out(pid, s->id, h->arg);
-    }
+    if (otp__rt.det) p->turn = p->reds + 1 + otp__rng_next(&s->rng) % 24;
+    otp__trace_sched(s, p, true);
 }
 
 static OTP__NOINLINE void otp__loop(void *stack)
@@ -3280,7 +3304,6 @@ static OTP__NOINLINE void otp__loop(void *stack)
             s->odd = NULL;
         }
         if (s->pend) {
-            if (otp__unlikely(otp__get(&otp__rt.trace) != NULL)) otp__trace_sched(s, s->pend, false);
             otp__commit(s);
         }
         otp__proc *p = s->start;
@@ -3304,9 +3327,8 @@ static OTP__NOINLINE void otp__loop(void *stack)
         t->cur = p;
         p->thread = t;
         otp__put_rlx(&s->slices, otp__get(&s->slices) + 1);
-        p->reds = otp__unlikely(otp__rt.det) ? 1 + (int32_t)(otp__rng_next(&s->rng) % 24) : OTP_REDUCTIONS;
-        otp__put_rlx(&p->state, OTP_STATE_RUNNING);
-        if (otp__unlikely(otp__get(&otp__rt.trace) != NULL)) otp__trace_sched(s, p, true);
+        p->turn = p->reds + OTP_REDUCTIONS;
+        if (otp__unlikely(otp__rt.slow)) otp__slow_turn(s, p);
         otp__stack *its = p->stack;
         if (its) {
             otp__stack_put(s, k);
@@ -3344,7 +3366,6 @@ static OTP__NOINLINE void otp__loop(void *stack)
             s = t->p;
             if (otp__likely(p->act != OTP__ACT_DONE)) {     /* between messages it has no stack */
                 p->stack = NULL;
-                p->reds_total += (uint64_t)(OTP_REDUCTIONS - p->reds);
                 s->pend = p;
                 s->pend_act = p->act;
                 t->cur = NULL;
@@ -3369,18 +3390,40 @@ OTP__INLINE otp__thread *otp__suspend(otp__thread *t, unsigned act)
 {
     otp__sched *s = t->p;
     otp__proc *p = t->cur;
-    otp__stack *mine = p->stack, *k = otp__stack_take(s);
+    otp__stack *mine = p->stack;
+    otp__proc *next = otp__get(&s->run_next);
+    uint64_t slices = otp__get(&s->slices);
+    if (otp__likely(next && next->stack && (slices & 63) && ++s->chain < 64 && !s->urgent && !otp__rt.slow && !otp__get(&s->attn))) {
+        /* straight to the process that the loop would choose; who arrives there does what the loop would do first */
+        otp__put_rlx(&s->run_next, NULL);
+        otp__put_rlx(&s->slices, slices + 1);
+        s->pend = p;
+        s->pend_act = (uint8_t)act;
+        t->cur = next;
+        next->thread = t;
+        next->turn = next->reds + OTP_REDUCTIONS;
+        otp__san_leave(mine, next->stack);
+        otp__ctx_swap(&mine->ctx, &next->stack->ctx);
+        otp__san_arrive(mine);
+        t = otp__self_thread();
+        s = t->p;
+        if (s->pend) otp__commit(s);
+        return t;
+    }
+    otp__stack *k = otp__stack_take(s);
     if (otp__unlikely(!k)) {
         otp_reason why = otp_reason_make(OTP_REASON_SYSTEM_LIMIT, 0, "no memory for a stack");
         otp__exit_now(t, &why);
     }
-    p->reds_total += (uint64_t)(OTP_REDUCTIONS - p->reds);
     s->pend = p;
     s->pend_act = (uint8_t)act;
     otp__san_leave(mine, k);
     otp__ctx_fresh(&mine->ctx, otp__stack_top(k), otp__loop, k);
     otp__san_arrive(mine);
-    return otp__self_thread();
+    t = otp__self_thread();
+    s = t->p;
+    if (s->pend) otp__commit(s);
+    return t;
 }
 
 static OTP__NOINLINE otp__thread *otp__suspend_yield(otp__thread *t) { return otp__suspend(t, OTP__ACT_YIELD); }
@@ -3393,19 +3436,18 @@ static OTP__NOINLINE otp__thread *otp__turn_over(otp__thread *t)
 {
     otp__proc *p = t->cur;
     if (!t->p || (p->flags & OTP__P_GUEST)) {   /* a guest's turn never ends */
-        p->reds = INT32_MAX;
+        p->turn = UINT64_MAX;
         return t;
     }
     otp__sched *s = t->p;
     if (!otp__rt.det) {
         otp__periodic(s);
-        if (otp__get(&s->want)) otp__donate(s);
+        if (otp__unlikely(otp__get(&s->attn))) otp__attend(s);
     }
-    if (otp__rt.det || otp__get(&s->len) != 0 || s->run_next) t = otp__suspend_yield(t);
+    if (otp__rt.det || otp__get(&s->len) != 0 || otp__get(&s->run_next)) t = otp__suspend_yield(t);
     else {
         otp__put_rlx(&s->slices, otp__get(&s->slices) + 1);
-        p->reds_total += (uint64_t)(OTP_REDUCTIONS - p->reds);
-        p->reds = OTP_REDUCTIONS;
+            p->turn = p->reds + OTP_REDUCTIONS;
     }
     if (otp__arrived(p) && !(p->flags & OTP__P_EXITING)) t = otp__take_in(t);
     return t;
@@ -3415,7 +3457,7 @@ static OTP__NOINLINE otp__thread *otp__turn_over(otp__thread *t)
 OTP__INLINE otp__thread *otp__count(otp__thread *t, int n)
 {
     otp__proc *p = t->cur;
-    if (otp__likely(p != NULL) && otp__unlikely((p->reds -= n) <= 0)) return otp__turn_over(t);
+    if (otp__likely(p != NULL) && otp__unlikely((p->reds += (unsigned)n) >= p->turn)) return otp__turn_over(t);
     return t;
 }
 
@@ -4300,6 +4342,8 @@ static otp__thread *otp__take_in_once(otp__thread *t)
         if (otp__likely(n->next == NULL && (n->m.flags & OTP__K_MASK) == OTP__K_MSG && n->to == otp__pid(p))) otp__queue_node(p, n);
         else t = otp__take_in_signals(t, n);
     }
+    if (otp__unlikely(otp__get(&p->head) == OTP__CLOSED))   /* a deferred function of one that is dead: nothing will come */
+        otp__exit_now(t, &(otp_reason){ OTP_REASON_KILLED, 0, 0, NULL });
     if (otp__get(&p->head) != OTP__EMPTY) {
         /* acquire: what the senders wrote into the nodes */
         uintptr_t h = atomic_exchange_explicit(&p->head, OTP__EMPTY, memory_order_acquire);
@@ -4458,7 +4502,6 @@ OTP__INLINE void otp__close(otp__thread *t, otp__proc *p, const otp_reason *why)
     const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
     if (otp__unlikely(hooks && hooks->exit)) hooks->exit((otp_pid){ pid }, why, hooks->arg);
     if (otp__unlikely(hooks && hooks->out)) hooks->out((otp_pid){ pid }, s ? s->id : -1, hooks->arg);
-    otp__put_rlx(&p->state, OTP_STATE_EXITING);
     uintptr_t h = atomic_exchange_explicit(&p->head, OTP__CLOSED, memory_order_seq_cst);   /* seq_cst: see 4.15 */
     if (otp__unlikely(h || p->has || p->first || p->handed || p->req_ref || otp__get_seq(&p->name) || otp__rt.at_exits))
         otp__close_tell(s, p, pid, why, otp__head_list(h));
@@ -4475,7 +4518,6 @@ OTP__INLINE void otp__bury(otp__thread *t, otp__proc *p, otp_reason_kind kind)
     p->stack = NULL;
     p->place = NULL;
     if (s) otp__put_rlx(&s->exited, otp__get(&s->exited) + 1);
-    otp__put_rlx(&p->state, OTP_STATE_NONE);
     otp__slot_put(s, p);
     if (otp__unlikely(app)) {
         otp__rt.app_failed = kind != OTP_REASON_NORMAL && kind != OTP_REASON_SHUTDOWN;
@@ -4635,7 +4677,6 @@ OTP__INLINE otp__proc *otp__spawn_new(otp__thread *t, otp_fn *fn, void *arg, con
     p->flags = 0;
     p->has = 0;
     p->act = 0;
-    otp__put_rlx(&p->state, OTP_STATE_RUNNABLE);
     otp__put_rlx(&p->waits, OTP_WAITS_NOTHING);
     p->first = NULL;
     p->last = &p->first;
@@ -4647,7 +4688,8 @@ OTP__INLINE otp__proc *otp__spawn_new(otp__thread *t, otp_fn *fn, void *arg, con
     p->mq_len = 0;
     p->place = place;
     p->parent = t->cur ? otp__pid(t->cur) : 0;
-    p->reds_total = 0;
+    p->reds = 0;
+    p->turn = OTP_REDUCTIONS;
     return p;
 }
 
@@ -4842,7 +4884,6 @@ OTP__INLINE otp__thread *otp__wait(otp__thread *t, unsigned act, int64_t deadlin
 {
     otp__proc *p = t->cur;
     otp__put_rlx(&p->waits, (uint8_t)why);
-    if (otp__unlikely(otp__get(&p->head) == OTP__CLOSED)) otp__exit_now(t, &(otp_reason){ OTP_REASON_KILLED, 0, 0, NULL });   /* a deferred function of a dead one */
     if (otp__unlikely(p->flags & OTP__P_GUEST)) return otp__guest_wait(t, act, deadline);
     if (deadline) otp__arm(t->p, p, deadline, now);
     return otp__suspend(t, act);
@@ -4892,15 +4933,20 @@ static OTP__NOINLINE void otp__hand_slow(otp__thread *t, otp__proc *p, otp__node
     if (hooks && hooks->receive) hooks->receive((otp_pid){ otp__pid(p) }, n->m.from, n->m.tag, n->m.size, hooks->arg);
 }
 
+/* Makes a node, which is in no queue, the current message; link is where otp_leave puts it back. */
+OTP__INLINE const otp_msg *otp__handed(otp__thread *t, otp__proc *p, otp__node *n, otp__node **link)
+{
+    n->next = (otp__node *)(void *)link;    /* where otp_leave puts it back */
+    p->cur = n;
+    p->reds++;
+    if (otp__unlikely((n->m.flags & (OTP__F_COUNTED | OTP__F_CALL)) || otp__get(&otp__rt.trace))) otp__hand_slow(t, p, n);
+    return &n->m;
+}
+
 /* Takes the node behind link out and makes it the current message. */
 OTP__INLINE const otp_msg *otp__hand(otp__thread *t, otp__proc *p, otp__node **link)
 {
-    otp__node *n = otp__unlink(p, link);
-    n->next = (otp__node *)(void *)link;    /* where otp_leave puts it back */
-    p->cur = n;
-    p->reds--;
-    if (otp__unlikely((n->m.flags & (OTP__F_COUNTED | OTP__F_CALL)) || otp__get(&otp__rt.trace))) otp__hand_slow(t, p, n);
-    return &n->m;
+    return otp__handed(t, p, otp__unlink(p, link), link);
 }
 
 static void otp__check_ms(otp__thread *t, int64_t ms, const char *fn)
@@ -4953,11 +4999,18 @@ OTP__INLINE const otp_msg *otp__receive_as(const otp__want *w, int64_t ms, const
     otp__proc *p = t->cur;
     otp__check_ms(t, ms, fn);
     otp__drop_cur(t, p);
-    if (otp__unlikely(p->reds <= 0)) t = otp__turn_over(t);
+    if (otp__unlikely(p->reds >= p->turn)) t = otp__turn_over(t);
     int64_t deadline = 0, now = 0;
     otp__node **link = &p->first;
-    if (w->how == OTP__REF && p->mark && p->mark_ref == w->refs->id && !(p->flags & OTP__P_HANDLER)) link = p->mark;
+    if (w->how == OTP__REF && p->mark && p->mark_ref == (uint32_t)w->refs->id && !(p->flags & OTP__P_HANDLER)) link = p->mark;
     for (;;) {
+        otp__node *n = p->handed;
+        if (n && !p->first && !n->next && (n->m.flags & OTP__K_MASK) == OTP__K_MSG && n->to == otp__pid(p) && w->how <= OTP__TAG && otp__wanted(w, &n->m, &t)) {
+            p->handed = NULL;   /* what the waker brought, into an empty queue: it need not go through it */
+            const otp_msg *m = otp__handed(t, p, n, &p->first);
+            otp__out(t);
+            return m;
+        }
         for (; *link; link = &(*link)->next)
             if (otp__wanted(w, &(*link)->m, &t)) {
                 const otp_msg *m = otp__hand(t, p, link);
@@ -4975,6 +5028,7 @@ OTP__INLINE const otp_msg *otp__receive_as(const otp__want *w, int64_t ms, const
         }
         t = otp__wait(t, OTP__ACT_PARK, deadline, now, OTP_WAITS_MESSAGE);
     }
+    t = otp__count(t, 1);
     otp__out(t);
     return NULL;
 }
@@ -5019,7 +5073,7 @@ otp__scan otp__scan_begin(int64_t ms)
     otp__check_ms(t, ms, "otp_receive");
     otp__drop_cur(t, p);
     p->u.left = NULL;
-    if (otp__unlikely(p->reds <= 0)) t = otp__turn_over(t);
+    if (otp__unlikely(p->reds >= p->turn)) t = otp__turn_over(t);
     otp__out(t);
     return (otp__scan){ NULL, ms, 0, NULL };
 }
@@ -5052,6 +5106,7 @@ bool otp__scan_next(otp__scan *sc, const otp_msg **m)
             if (sc->ms > 0 && !sc->deadline) sc->deadline = otp__deadline(t->p, sc->ms, &now);
             else if (sc->ms == 0 || (now = otp__now(t->p)) >= sc->deadline) {
                 *m = sc->given = &otp__after.m;
+                t = otp__count(t, 1);
                 break;
             }
         }
@@ -5281,7 +5336,7 @@ otp_ref otp_make_ref(void)
     if (p && !(p->flags & OTP__P_HANDLER) && !(p->flags & OTP__P_EXITING)) {
         if (otp__arrived(p)) t = otp__take_in(t);
         p->mark = p->last;      /* nothing before this place can carry it */
-        p->mark_ref = ref.id;
+        p->mark_ref = (uint32_t)ref.id;
     }
     otp__out(t);
     return ref;
@@ -5329,7 +5384,7 @@ static otp__node *otp__call(otp__thread **tp, otp_pid to, int tag, const void *d
         p->call_ref = 0;
         return *error = rc, NULL;
     }
-    p->reds -= 2;
+    p->reds += 2;
     n = otp__await_reply(tp, ms, OTP_WAITS_CALL);
     t = *tp;
     if (otp__unlikely(!n)) {
@@ -5563,7 +5618,7 @@ static otp_ref otp__monitor(otp_pid pid, const otp_monitor_opts *o, const char *
             if (!(p->flags & OTP__P_HANDLER)) {
                 if (otp__arrived(p) && !(p->flags & OTP__P_EXITING)) t = otp__take_in(t);
                 p->mark = p->last;
-                p->mark_ref = id;
+                p->mark_ref = (uint32_t)id;
             }
             if (!otp__signal(t->p, otp__pid(p), pid.id, OTP__K_MONITOR, id)) ref.id = 0;
         }
@@ -5657,7 +5712,7 @@ void otp_yield(void)
         (void)sched_yield();
         return;
     }
-    p->reds = 0;
+    p->turn = p->reds;
     t = otp__turn_over(t);
     otp__out(t);
 }
@@ -5689,11 +5744,10 @@ void otp_hibernate(otp_fn *fn, void *arg)
     p->mark = NULL;
     p->has |= OTP__HAS_ASLEEP;
     otp__put_rlx(&p->waits, OTP_WAITS_MESSAGE);
-    p->reds_total += (uint64_t)(OTP_REDUCTIONS - p->reds);
     s->pend = p;
     s->pend_act = p->first ? OTP__ACT_YIELD : OTP__ACT_PARK;    /* with a message there already it wakes at once */
     t->cur = NULL;
-    if (k->size > OTP__STACK_KEEP) otp__put_rlx(&s->poke, 1);
+    if (k->size > OTP__STACK_KEEP) otp__put_rlx(&s->attn, OTP__ATTN_CLOCK);
     otp__san_abandon(k);
     otp__ctx_go_fresh(otp__stack_top(k), otp__loop, k);
 }
@@ -6151,7 +6205,7 @@ static OTP__NOINLINE void otp__handler_run(void *arg)
             link = otp__handler_scan(p);
         }
         if (*link) {
-            if (otp__unlikely(p->reds <= 0)) {
+            if (otp__unlikely(p->reds >= p->turn)) {
                 p->act = OTP__ACT_YIELD;
                 break;
             }
@@ -6161,7 +6215,7 @@ static OTP__NOINLINE void otp__handler_run(void *arg)
                 t = otp__handler_special(t, p, n);
                 if (p->cur != n) continue;
             }
-            p->reds -= 2;
+            p->reds += 2;
             otp__out(t);
             otp_next next = p->run.h->message(p->arg, &n->m);
             t = otp__in();
@@ -6766,7 +6820,7 @@ int otp_blocking(otp_fn *fn, void *arg)
     otp__ext *x = otp__ext_of(t->p, p);
     if (otp__rt.det || (p->flags & OTP__P_GUEST) || !x || (p->flags & OTP__P_EXITING)) {    /* in place */
         if (otp__rt.det) {
-            p->reds = 0;
+            p->turn = p->reds;
             t = otp__turn_over(t);
         }
         otp__out(t);
@@ -7098,7 +7152,7 @@ static int64_t otp__io(int op, int fd, void *buf, size_t size, int64_t ms)
     unsigned gen = f ? otp__get_acq(&f->gen) : 0;
     while (rc == 0) {
         int64_t n = otp__io_try(op, fd, buf, size);
-        t->cur->reds -= 50;     /* a system call */
+        t->cur->reds += 50;     /* a system call */
         if (n != -EAGAIN) {
             rc = n < 0 ? otp__fd_error((int)-n) : n;
             break;
@@ -7286,8 +7340,9 @@ static bool otp__steal(otp__sched *s)
         otp__sched *v = otp__rt.sched[(first + i) % n], *none = NULL;
         if (v == s || otp__get(&v->sleeping)) continue;
         unsigned len = otp__get(&v->len);
-        if (len == 0 && !otp__get(&v->has_next)) continue;
+        if (len == 0 && !otp__get(&v->run_next)) continue;
         if (len > 0 && otp__cas(&v->want, &none, s, memory_order_acq_rel)) {
+            otp__put_rel(&v->attn, OTP__ATTN_WANT);
             for (int spin = 0; spin < 600 && otp__get(&v->want) == s; spin++) otp__pause();
             otp__sched *mine = s;
             bool answered = !otp__cas(&v->want, &mine, NULL, memory_order_acq_rel);
@@ -7306,13 +7361,18 @@ static bool otp__look(otp__sched *s)
     (void)otp__inbox_take(s);
     int64_t due = otp__get(&s->next_due);
     if (due != INT64_MAX && otp__ms(otp__now(s)) >= due) otp__timers_run(s);
-    if (otp__get(&s->len) == 0 && !s->run_next && otp__get(&otp__rt.fd_waiters)) (void)otp__fd_poll(s, 0);
-    return otp__get(&s->len) > 0 || s->run_next;
+    if (otp__get(&s->len) == 0 && !otp__get(&s->run_next) && otp__get(&otp__rt.fd_waiters)) (void)otp__fd_poll(s, 0);
+    return otp__get(&s->len) > 0 || otp__get(&s->run_next);
 }
 
 /* Sleeps until something may be there. */
 static void otp__doze(otp__sched *s)
 {
+    for (otp__stack *k = s->stacks; k; k = k->next)     /* there is time: give back what deep processes have touched */
+        if (k->deep) {
+            otp__stack_trim(k);
+            k->deep = false;
+        }
     otp__put_seq(&s->futex, 0);
     otp__put_seq(&s->sleeping, 1);
     atomic_fetch_add_explicit(&otp__rt.nidle, 1, memory_order_seq_cst);
@@ -7373,7 +7433,7 @@ static otp__proc *otp__idle_det(otp__sched *s)
             otp__rt.deadlocked = true;
             (void)otp__deadlock_report(NULL);
             otp__signal_all(OTP_REASON_KILL);
-            if (otp__get(&s->len) > 0 || s->run_next) return otp__choose(s);
+            if (otp__get(&s->len) > 0 || otp__get(&s->run_next)) return otp__choose(s);
             continue;
         }
         otp__doze(s);
@@ -7488,12 +7548,12 @@ static void otp__monitor_sched(otp__sched *s, int64_t now)
         s->seen_slices = slices;
         s->seen_at = now;
         s->reported = false;
-        otp__put_rlx(&s->poke, 1);
+        otp__put_rlx(&s->attn, OTP__ATTN_CLOCK);
         if (otp__get(&s->len) && otp__get(&otp__rt.nidle)) otp__wake_for_work();
         return;
     }
     int64_t held = now - s->seen_at;
-    bool queued = otp__get(&s->len) || otp__get(&s->has_next) || otp__get(&s->inbox) || otp__get(&otp__rt.inject_count);
+    bool queued = otp__get(&s->len) || otp__get(&s->run_next) || otp__get(&s->inbox) || otp__get(&otp__rt.inject_count);
     int64_t due = otp__get(&s->next_due);
     bool work = queued || (due != INT64_MAX && due <= otp__ms(now)) || (otp__get(&otp__rt.fd_waiters) && !otp__get(&otp__rt.poller));
     if (work && otp__get(&otp__rt.nidle)) otp__wake_for_work();
@@ -7681,8 +7741,7 @@ static OTP__NOINLINE otp__thread *otp__become_guest(otp__thread *t)
     }
     p->flags = OTP__P_GUEST;
     p->thread = t;
-    p->reds = INT32_MAX;
-    otp__put_rlx(&p->state, OTP_STATE_RUNNING);
+    p->turn = UINT64_MAX;
     otp__put_rel(&p->head, OTP__EMPTY);
     t->guest = t->cur = p;
     return t;
@@ -7692,7 +7751,6 @@ static otp__thread *otp__guest_wait(otp__thread *t, unsigned act, int64_t deadli
 {
     otp__proc *p = t->cur;
     uintptr_t h = OTP__EMPTY;
-    otp__put_rlx(&p->state, OTP_STATE_WAITING);
     if (!otp__cas(&p->head, &h, act == OTP__ACT_PARK ? OTP__PARKED : OTP__SIGWAIT, memory_order_release)) return t;
     while (!otp__get_acq(&t->futex)) {
         int64_t left = -1;
@@ -7701,7 +7759,6 @@ static otp__thread *otp__guest_wait(otp__thread *t, unsigned act, int64_t deadli
             bool ours = h == OTP__PARKED ? otp__cas(&p->head, &h, OTP__EMPTY, memory_order_acq_rel)
                       : (h & 3) == OTP__SIGWAIT ? otp__cas(&p->head, &h, (uintptr_t)otp__head_list(h), memory_order_acq_rel) : false;
             if (ours) {
-                otp__put_rlx(&p->state, OTP_STATE_RUNNING);
                 return t;
             }
             left = -1;
@@ -7709,7 +7766,6 @@ static otp__thread *otp__guest_wait(otp__thread *t, unsigned act, int64_t deadli
         (void)otp__futex_wait(&t->futex, 0, left);
     }
     otp__put_rlx(&t->futex, 0);
-    otp__put_rlx(&p->state, OTP_STATE_RUNNING);
     return t;
 }
 
@@ -7894,6 +7950,7 @@ int otp_start(const otp_opts *opts)
         return rc;
     }
     otp__rt.det = o.deterministic;
+    otp__rt.slow = o.deterministic || otp__get(&otp__rt.trace);
     otp__rt.nscheds = o.schedulers;
 #ifdef OTP__LINUX
     otp__rt.fence = syscall(SYS_membarrier, 16 /* MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED */, 0, 0) != 0;
@@ -8145,6 +8202,17 @@ enum { OTP__ASK_ALIVE, OTP__ASK_INFO, OTP__ASK_RELATION };
 static const char *const otp__state_names[] = { "none", "running", "runnable", "waiting", "suspended", "exiting" };
 static const char *const otp__waits_names[] = { "nothing", "a message", "a call", "an fd", "time", "blocking work", "a resume" };
 
+/* Told by the mailbox head, and by the thread that ran it last. */
+static otp_state otp__state_of(otp__proc *p)
+{
+    uintptr_t h = otp__get_acq(&p->head);
+    if (h == OTP__CLOSED) return OTP_STATE_NONE;
+    if (h == OTP__PARKED || (h & 3) == OTP__SIGWAIT) return OTP_STATE_WAITING;
+    if (p->flags & OTP__P_EXITING) return OTP_STATE_EXITING;
+    otp__thread *t = p->thread;
+    return (p->flags & OTP__P_GUEST) || (t && t->cur == p) ? OTP_STATE_RUNNING : OTP_STATE_RUNNABLE;
+}
+
 /* By the owner, or, `mine` false, from outside as a snapshot without locks. */
 static void otp__info_fill(otp__proc *p, otp_info *o, bool mine)
 {
@@ -8152,20 +8220,19 @@ static void otp__info_fill(otp__proc *p, otp_info *o, bool mine)
     o->pid.id = otp__pid(p);
     if (mine) otp__name_copy(p, o->name, sizeof o->name);
     (void)snprintf(o->spawned, sizeof o->spawned, "%s", p->place ? p->place : "");
-    o->state = (otp_state)otp__get(&p->state);
+    o->state = otp__state_of(p);
     o->waits = o->state == OTP_STATE_WAITING ? (otp_waits)otp__get(&p->waits) : OTP_WAITS_NOTHING;
     if (o->waits == OTP_WAITS_RESUME) o->state = OTP_STATE_SUSPENDED;
     o->parent.id = p->parent;
     o->priority = (otp_priority)p->prio;
     o->trap_exit = (p->flags & OTP__P_TRAP) != 0;
     o->handler = (p->flags & OTP__P_HANDLER) != 0;
-    o->reductions = p->reds_total;
+    o->reductions = p->reds;
     o->message_queue_len = p->mq_len;
     o->heap_bytes = p->heap_bytes;
     if (!mine) return;
     o->calling.id = p->ext && o->waits == OTP_WAITS_CALL ? p->ext->calling : 0;
     o->fd = p->ext && o->waits == OTP_WAITS_FD ? p->ext->fd : -1;
-    o->reductions += (uint64_t)(OTP_REDUCTIONS - p->reds);
     for (otp__node *n = otp__head_list(otp__get_acq(&p->head)); n; n = n->next)
         o->message_queue_len += (n->m.flags & OTP__K_MASK) == OTP__K_MSG;
     o->memory = OTP__PROC_BYTES + o->heap_bytes;
@@ -8374,7 +8441,11 @@ void otp_log(otp_level level, const char *format, ...)
     va_end(ap);
 }
 
-void otp_trace(const otp_trace_hooks *hooks) { otp__put_rel(&otp__rt.trace, hooks); }
+void otp_trace(const otp_trace_hooks *hooks)
+{
+    otp__put_rel(&otp__rt.trace, hooks);
+    otp__rt.slow = otp__rt.det || hooks;
+}
 
 void otp_bump_reductions(int n)
 {

@@ -83,7 +83,8 @@ static void short_lived(void *arg)
 {
     otp_pid to = *(otp_pid *)arg;
     otp_yield();
-    CHECK_EQ(OTP_SEND(to, NOTE, 1), 0);
+    int r = OTP_SEND(to, NOTE, 1);
+    CHECK(r == 0 || r == OTP_ENOPROC);                      /* the first process may have ended */
 }
 
 struct worker { otp_pid server, app; int n; };

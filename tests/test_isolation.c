@@ -433,6 +433,22 @@ static void spawns_bad(void *arg)
 static void infos_bad(void *arg) { (void)arg; (void)otp_process_info(otp_self(), (otp_info *)wild_address); }
 static void lists_bad(void *arg) { (void)arg; (void)otp_processes((otp_pid *)wild_address, 100); }
 
+static void spawns_worse(void *arg)
+{
+    (void)arg;
+    otp_pid p;
+    (void)otp_spawn_opt((const otp_spawn_opts *)wild_address, &p);
+}
+static void infos_other_bad(void *arg) { (void)arg; (void)otp_process_info(target, (otp_info *)wild_address); }
+static void reasons_bad(void *arg) { (void)arg; otp_exit(OTP_USER(1, (const char *)wild_address)); }
+static void tags_bad(void *arg)
+{
+    (void)arg;
+    CHECK_EQ(OTP_SEND(otp_self(), A, 1), 0);
+    (void)otp_recv_tags((const int *)wild_address, 3, 0);
+}
+static void frees_bad(void *arg) { (void)arg; otp_free((void *)wild_address); }
+
 static void answers_b(void *arg)
 {
     (void)arg;
@@ -443,25 +459,40 @@ static void answers_b(void *arg)
     }
 }
 
-ISOLATED_PLAIN(bad_pointers_in_calls_are_contained)
+static void contained(otp_fn *fn)
 {
-    otp_fn *all[] = { sends_bad, sends_large_bad, shares_bad, calls_bad, replies_into_bad, registers_bad, dups_bad, puts_bad,
-                      times_bad, spawns_bad, infos_bad, lists_bad };
     otp_ref ref, other;
     target = otp_spawn_monitor(answers_b, NULL, &other);
-    for (int round = 0; round < 3; round++)
-        for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-            CHECK(otp_spawn_monitor(all[i], NULL, &ref).id != 0);
-            const otp_reason *why = test_down(ref);
-            CHECK_EQ(why->kind, OTP_REASON_CRASH);
-            CHECK_EQ(why->code, SIGSEGV);
-            char reply[16];
-            CHECK_EQ(otp_call(target, B, NULL, 0, reply, sizeof reply, TEST_WAIT), 7);      /* everything works on */
-        }
+    for (int i = 0; i < 10; i++) {
+        CHECK(otp_spawn_monitor(fn, NULL, &ref).id != 0);
+        const otp_reason *why = test_down(ref);
+        CHECK_EQ(why->kind, OTP_REASON_CRASH);
+        CHECK_EQ(why->code, SIGSEGV);
+        char reply[16];
+        CHECK_EQ(otp_call(target, B, NULL, 0, reply, sizeof reply, TEST_WAIT), 7);      /* everything works on */
+    }
     CHECK_EQ(otp_send(target, TEST_STOP, NULL, 0), 0);
     CHECK_EQ(test_down(other)->kind, OTP_REASON_NORMAL);
     CHECK_EQ(otp_processes(NULL, 0), 1);
 }
+
+ISOLATED_PLAIN(a_bad_pointer_to_send) { contained(sends_bad); }
+ISOLATED_PLAIN(a_bad_pointer_to_send_of_much) { contained(sends_large_bad); }
+ISOLATED_PLAIN(a_bad_pointer_to_shared_new) { contained(shares_bad); }
+ISOLATED_PLAIN(a_bad_pointer_to_call) { contained(calls_bad); }
+ISOLATED_PLAIN(a_bad_pointer_for_the_reply) { contained(replies_into_bad); }
+ISOLATED_PLAIN(a_bad_pointer_to_register) { contained(registers_bad); }
+ISOLATED_PLAIN(a_bad_pointer_to_strdup) { contained(dups_bad); }
+ISOLATED_PLAIN(a_bad_pointer_to_put) { contained(puts_bad); }
+ISOLATED_PLAIN(a_bad_pointer_to_send_after) { contained(times_bad); }
+ISOLATED_PLAIN(a_bad_pointer_to_spawn_opt) { contained(spawns_bad); }
+ISOLATED_PLAIN(bad_options_to_spawn_opt) { contained(spawns_worse); }
+ISOLATED_PLAIN(a_bad_pointer_to_process_info) { contained(infos_bad); }
+ISOLATED_PLAIN(a_bad_pointer_to_info_of_another) { contained(infos_other_bad); }
+ISOLATED_PLAIN(a_bad_pointer_to_processes) { contained(lists_bad); }
+ISOLATED_PLAIN(a_bad_pointer_in_a_reason) { contained(reasons_bad); }
+ISOLATED_PLAIN(a_bad_pointer_to_recv_tags) { contained(tags_bad); }
+ISOLATED_PLAIN(a_bad_pointer_to_free) { contained(frees_bad); }
 
 /* -- what is released ---------------------------------------------------------------------------------------------------------- */
 

@@ -26,10 +26,11 @@ check() {
     fi
 }
 
-# add_results NAME LOG STATUS: adds the closing line of a finished program; without one it counts as one failure.
+# add_results NAME LOG STATUS: adds the closing line of a finished program ("N passed, N failed", and maybe a comma and
+# more); without one it counts as one failure.
 # Sets `added` to what it found, for the report.
 add_results() {
-    added=$(sed -n 's/^\([0-9][0-9]*\) passed, \([0-9][0-9]*\) failed$/\1 \2/p' "$2" | tail -n 1)
+    added=$(sed -n 's/^\([0-9][0-9]*\) passed, \([0-9][0-9]*\) failed\(, .*\)\{0,1\}$/\1 \2/p' "$2" | tail -n 1)
     if [ -z "$added" ]; then
         added='0 1'
     elif [ "$3" -ne 0 ] && [ "${added#* }" -eq 0 ]; then

@@ -21,7 +21,7 @@ step() {
     add_results "$step_name" "$log" $?
     printf '%5d passed %3d failed  %4d s\n' "${added% *}" "${added#* }" $(($(date +%s) - begin))
     if [ "${added#* }" -ne 0 ]; then
-        grep -Ev '^ok |^[0-9]+ passed, [0-9]+ failed$' "$log" | head -n 150 | sed 's/^/    /'
+        grep -Ev '^ok |^[0-9]+ passed, [0-9]+ failed' "$log" | head -n 150 | sed 's/^/    /'
         echo "    (all of it: $log)"
     fi
 }

@@ -255,7 +255,7 @@ typedef struct otp_spawn_opts {
     bool heap_limit_null;       /* beyond the limit otp_alloc returns NULL instead */
     uint32_t mailbox_limit;     /* messages; 0: none */
     otp_full mailbox_full;
-    bool main_thread;           /* runs only on the thread in otp_run, or in otp_poll */
+    bool main_thread;           /* runs only on the thread in otp_run, or in otp_poll (deterministic: as any other) */
 } otp_spawn_opts;
 
 typedef enum otp_level {
@@ -761,7 +761,7 @@ int64_t otp_call(otp_pid to, int tag, const void *data, size_t size, void *reply
 
 /* The same, with a code instead of an exit.
    returns: the size of the reply; OTP_ETIMEOUT, OTP_ENOPROC, OTP_EDIED, OTP_ESELF, OTP_ESIZE, OTP_EBADARG,
-            OTP_ENOMEM, or the negative code that the server gave to otp_reply_error
+            OTP_ENOMEM, OTP_EFULL (its mailbox is limited), or the negative code that the server gave to otp_reply_error
    caller: any process; may suspend */
 int64_t otp_try_call(otp_pid to, int tag, const void *data, size_t size, void *reply, size_t reply_size, int64_t ms);
 
@@ -1555,7 +1555,8 @@ enum {  /* otp__proc.flags */
 
 enum {  /* otp__proc.has: what there is to clean up */
     OTP__HAS_REL = 1, OTP__HAS_HEAP = 2, OTP__HAS_EXT = 4, OTP__HAS_DEFER = 8, OTP__HAS_REQ = 16, OTP__HAS_CONT = 32,
-    OTP__HAS_SUSPEND = 64, OTP__HAS_BIG_STACK = 128, OTP__HAS_IDLE = 256, OTP__HAS_APP = 512, OTP__HAS_ASLEEP = 1024
+    OTP__HAS_SUSPEND = 64, OTP__HAS_BIG_STACK = 128, OTP__HAS_IDLE = 256, OTP__HAS_APP = 512, OTP__HAS_ASLEEP = 1024,
+    OTP__HAS_FD = 2048
 };
 
 enum {  /* what the loop does with a process that left its stack */
@@ -1588,8 +1589,7 @@ typedef struct otp__ext {       /* what few processes have */
     otp__dict *dict;
     otp__box *why;              /* of an exit under way */
     const char *label;
-    uint64_t calling;
-    int fd;
+    otp__defer *defers;
     int suspended;              /* how often others suspended it */
     int cont;                   /* what otp_continue said */
     otp__node *kept;            /* by otp_keep; linked by next and, backwards, by to */
@@ -1639,9 +1639,8 @@ struct otp__proc {
     otp__ext *ext;
     size_t heap_bytes;
     uint64_t turn;              /* the turn is over when reds gets there */
-    otp__defer *defers;
-    uint32_t mark_ref;          /* the low half is enough to tell */
-    uint32_t mq_len;
+    uint64_t waits_for;         /* the pid it calls, or the fd */
+    uint64_t mark_ref;
 };
 #define OTP__PROC_BYTES 256
 _Static_assert(sizeof(otp__proc) <= OTP__PROC_BYTES, "a process record is four cache lines");
@@ -1716,7 +1715,7 @@ struct otp__sched {
     otp__timer *free_timers;
     otp__wheel wheel;
     bool no_next;               /* those that wake go to the end of the line */
-    int spin;                   /* > 0: spinning has paid lately */
+    int spin;                   /* ns to spin before sleeping: doubled when it paid, else halved */
     uint64_t seen_slices;       /* the monitor's */
     int64_t seen_at;
     bool reported;
@@ -1808,7 +1807,7 @@ static struct otp__rt {
     uint64_t tsc_first;
     int64_t ns_first;
     size_t page, guard;
-    int guard_mode;
+    atomic_int guard_mode;
     /* slots */
     otp__spin slot_lock;
     char *_Atomic slabs[OTP__MAX_SLABS];
@@ -1828,7 +1827,7 @@ static struct otp__rt {
     otp__spin stack_lock;
     otp__stack *stacks, *other_stacks;  /* of the default size, and of earlier ones */
     char *stack_at;
-    unsigned stack_left, stack_index;
+    unsigned stack_left;
     /* injection */
     otp__spin inject_lock;
     otp__queue inject;
@@ -1916,6 +1915,7 @@ static otp__thread *otp__guest_thread(void);
 static void otp__timers_run(otp__sched *s);
 static void otp__timer_insert(otp__sched *s, otp__timer *tm);
 static int otp__fd_poll(otp__sched *s, int64_t ms);
+static void otp__fd_counted(otp__proc *p, bool on);
 static void otp__landing(void *fault);
 static void otp__wake(otp__sched *s);
 static int otp__deadlock_report(otp__proc *except);
@@ -2225,7 +2225,7 @@ static void otp__stack_guard(char *at, size_t bytes)
 
 static otp__stack *otp__stack_describe(char *map, size_t size, size_t guard, bool own_map)
 {
-    unsigned color = otp__rt.stack_index++ % 20;
+    unsigned color = (unsigned)((uintptr_t)map / (size + guard)) % 20;
     char *top = map + guard + size;
     otp__stack *k = (otp__stack *)(void *)(top - ((sizeof(otp__stack) + 63) & ~(size_t)63) - color * 64);
     memset(k, 0, sizeof *k);
@@ -2251,13 +2251,11 @@ static OTP__NOINLINE otp__stack *otp__stack_new(size_t size)
     if (size != otp__rt.opts.stack_size) {
         char *m = mmap(NULL, all, PROT_READ | PROT_WRITE, flags, -1, 0);
         if (m == MAP_FAILED) return NULL;
-        otp__lock(&otp__rt.stack_lock);
-        otp__stack *k = otp__stack_describe(m, size, guard, true);
-        otp__unlock(&otp__rt.stack_lock);
-        return k;
+        return otp__stack_describe(m, size, guard, true);
     }
     otp__lock(&otp__rt.stack_lock);
     otp__stack *k = otp__rt.stacks;
+    char *map = NULL;
     if (k) otp__rt.stacks = k->next;
     else {
         if (otp__rt.stack_left == 0)
@@ -2272,13 +2270,13 @@ static OTP__NOINLINE otp__stack *otp__stack_new(size_t size)
                 break;
             }
         if (otp__rt.stack_left > 0) {
-            k = otp__stack_describe(otp__rt.stack_at, size, guard, false);
+            map = otp__rt.stack_at;
             otp__rt.stack_at += all;
             otp__rt.stack_left--;
         }
     }
     otp__unlock(&otp__rt.stack_lock);
-    return k;
+    return map ? otp__stack_describe(map, size, guard, false) : k;    /* touches its first page: not under the lock */
 }
 
 /* At a start with another default size: the stacks of that size come to the fore. */
@@ -2322,8 +2320,10 @@ static size_t otp__stack_used(otp__stack *k)
 static void otp__stack_trim(otp__stack *k)
 {
     if (k->size <= OTP__STACK_KEEP) return;
-    size_t used = otp__stack_used(k);
-    if (used > OTP__STACK_KEEP) (void)madvise(k->base, k->size - OTP__STACK_KEEP, MADV_DONTNEED);
+    unsigned char vec[4] = { 0 };   /* frames grow page by page: the next few tell */
+    char *at = k->base + k->size - OTP__STACK_KEEP - 4 * otp__rt.page;
+    if (at < k->base || mincore(at, 4 * otp__rt.page, (void *)vec) != 0 || ((vec[0] | vec[1] | vec[2] | vec[3]) & 1))
+        (void)madvise(k->base, k->size - OTP__STACK_KEEP, MADV_DONTNEED);
 }
 
 OTP__INLINE otp__stack *otp__stack_take(otp__sched *s)
@@ -4136,7 +4136,6 @@ OTP__INLINE void otp__queue_node(otp__proc *p, otp__node *n)
     n->next = NULL;
     *p->last = n;
     p->last = &n->next;
-    p->mq_len++;
 }
 
 /* Turns a signal into a message with the same payload. */
@@ -4154,8 +4153,18 @@ OTP__INLINE otp__node *otp__unlink(otp__proc *p, otp__node **link)
     *link = n->next;
     if (p->last == &n->next) p->last = link;
     if (p->mark == &n->next) p->mark = link;
-    p->mq_len--;
+    if (otp__unlikely(p->cur != NULL) && p->cur->next == (otp__node *)(void *)&n->next) p->cur->next = (otp__node *)(void *)link;
+    if (otp__unlikely(p->u.left == &n->next)) p->u.left = link;
     return n;
+}
+
+/* A fresh reference: nothing that is in the queue now can carry it, so a receive by it starts behind. */
+OTP__INLINE void otp__mark(otp__proc *p, uint64_t ref)
+{
+    if (p && !(p->flags & (OTP__P_HANDLER | OTP__P_EXITING))) {
+        p->mark = p->last;
+        p->mark_ref = ref;
+    }
 }
 
 static otp__node **otp__queue_find_ref(otp__proc *p, uint64_t ref, int tag)
@@ -4460,7 +4469,6 @@ static OTP__NOINLINE void otp__close_tell(otp__sched *s, otp__proc *p, uint64_t 
     otp__answer_rest(s, list, why, pid);
     p->first = p->handed = NULL;
     p->last = &p->first;
-    p->mq_len = 0;
     p->mark = NULL;
     p->mark_ref = 0;
     p->u.left = NULL;
@@ -4531,9 +4539,9 @@ OTP__INLINE void otp__bury(otp__thread *t, otp__proc *p, otp_reason_kind kind)
 static otp__thread *otp__run_defers(otp__thread *t)
 {
     otp__proc *p = t->cur;
-    while (p->defers) {
-        otp__defer *d = p->defers, it = *d;
-        p->defers = d->next;
+    while (p->ext && p->ext->defers) {
+        otp__defer *d = p->ext->defers, it = *d;
+        p->ext->defers = d->next;
         otp__delete(t->p, d, sizeof *d);
         otp__out(t);
         it.fn(it.arg);
@@ -4552,7 +4560,8 @@ static const otp_reason *otp__begin_exit(otp__thread **t, const otp_reason *why,
     otp__proc *p = (*t)->cur;
     if (p->flags & OTP__P_EXITING) return p->ext && p->ext->why ? &p->ext->why->r : why;    /* again, after a fault in a defer */
     p->flags |= OTP__P_EXITING;
-    if (why->kind != OTP_REASON_NORMAL || p->defers) {
+    if (p->has & OTP__HAS_FD) otp__fd_counted(p, false);     /* it was killed in an fd wait */
+    if (why->kind != OTP_REASON_NORMAL || (p->has & OTP__HAS_DEFER)) {
         otp__ext *x = otp__ext_of((*t)->p, p);
         if (x && !x->why) x->why = otp__box_new((*t)->p, why);
         if (x && x->why) why = &x->why->r;
@@ -4564,7 +4573,7 @@ static const otp_reason *otp__begin_exit(otp__thread **t, const otp_reason *why,
 
 static void otp__proc_end(otp__thread *t, otp__proc *p, const otp_reason *why)
 {
-    if (otp__unlikely(why->kind != OTP_REASON_NORMAL || p->defers)) {
+    if (otp__unlikely(why->kind != OTP_REASON_NORMAL || (p->has & OTP__HAS_DEFER))) {
         why = otp__begin_exit(&t, why, false);
         t = otp__run_defers(t);
     }
@@ -4685,7 +4694,6 @@ OTP__INLINE otp__proc *otp__spawn_new(otp__thread *t, otp_fn *fn, void *arg, con
     p->stack = NULL;
     p->run.fn = fn;
     p->arg = arg;
-    p->mq_len = 0;
     p->place = place;
     p->parent = t->cur ? otp__pid(t->cur) : 0;
     p->reds = 0;
@@ -4734,6 +4742,7 @@ static bool otp__spawn_tie(otp__thread *t, otp__proc *p, bool link, otp_ref *mon
         if (its) {
             mine->who = otp__pid(p);
             its->who = otp__pid(me);
+            otp__mark(me, monitor->id);
             return true;
         }
         if (mine) otp__rel_remove(s, me, mine);
@@ -4879,11 +4888,13 @@ otp_pid otp_self(void)
 
 static otp__thread *otp__guest_wait(otp__thread *t, unsigned act, int64_t deadline);
 
+#define OTP__TIMED 0x80     /* in p->waits: there is a deadline */
+
 /* Parks the caller once. deadline in ns, 0: none. Comes back for any reason or none. */
 OTP__INLINE otp__thread *otp__wait(otp__thread *t, unsigned act, int64_t deadline, int64_t now, int why)
 {
     otp__proc *p = t->cur;
-    otp__put_rlx(&p->waits, (uint8_t)why);
+    otp__put_rlx(&p->waits, (uint8_t)(why | (deadline ? OTP__TIMED : 0)));
     if (otp__unlikely(p->flags & OTP__P_GUEST)) return otp__guest_wait(t, act, deadline);
     if (deadline) otp__arm(t->p, p, deadline, now);
     return otp__suspend(t, act);
@@ -5002,7 +5013,7 @@ OTP__INLINE const otp_msg *otp__receive_as(const otp__want *w, int64_t ms, const
     if (otp__unlikely(p->reds >= p->turn)) t = otp__turn_over(t);
     int64_t deadline = 0, now = 0;
     otp__node **link = &p->first;
-    if (w->how == OTP__REF && p->mark && p->mark_ref == (uint32_t)w->refs->id && !(p->flags & OTP__P_HANDLER)) link = p->mark;
+    if (w->how == OTP__REF && p->mark && p->mark_ref == w->refs->id && !(p->flags & OTP__P_HANDLER)) link = p->mark;
     for (;;) {
         otp__node *n = p->handed;
         if (n && !p->first && !n->next && (n->m.flags & OTP__K_MASK) == OTP__K_MSG && n->to == otp__pid(p) && w->how <= OTP__TAG && otp__wanted(w, &n->m, &t)) {
@@ -5122,7 +5133,6 @@ static void otp__leave_node(otp__proc *p, otp__node *n)
     n->next = *link;
     *link = n;
     if (!n->next) p->last = &n->next;
-    p->mq_len++;
     p->cur = NULL;
     p->u.left = &n->next;
     if (p->mq_limit && !(n->m.flags & OTP__F_COUNTED)) {
@@ -5210,7 +5220,7 @@ OTP__INLINE int otp__post(otp__sched *s, uint64_t to, otp__node *n)
         otp__undeliverable(s, n);
         return OTP_ENOPROC;
     }
-    if (otp__unlikely(p->mq_limit)) {
+    if (otp__unlikely(p->mq_limit) && (n->m.flags & OTP__K_MASK) == OTP__K_MSG) {
         int rc = otp__limit(p, n);
         if (rc) {
             if (rc > 0 && (n->m.flags & OTP__F_CALL)) return otp__undeliverable(s, n), 0;
@@ -5333,11 +5343,7 @@ otp_ref otp_make_ref(void)
     otp__thread *t = otp__in();
     otp__proc *p = t->cur;
     otp_ref ref = { otp__ref_new(t->p) };
-    if (p && !(p->flags & OTP__P_HANDLER) && !(p->flags & OTP__P_EXITING)) {
-        if (otp__arrived(p)) t = otp__take_in(t);
-        p->mark = p->last;      /* nothing before this place can carry it */
-        p->mark_ref = (uint32_t)ref.id;
-    }
+    otp__mark(p, ref.id);
     otp__out(t);
     return ref;
 }
@@ -5378,7 +5384,7 @@ static otp__node *otp__call(otp__thread **tp, otp_pid to, int tag, const void *d
     uint64_t ref = otp__ref_new(t->p);
     n->m.ref.id = ref;
     p->call_ref = ref;
-    if (p->ext) p->ext->calling = to.id;
+    p->waits_for = to.id;
     int rc = otp__post(t->p, to.id, n);
     if (otp__unlikely(rc < 0)) {
         p->call_ref = 0;
@@ -5522,6 +5528,7 @@ otp_ref otp_send_request(otp_pid to, int tag, const void *data, size_t size)
     if (e) {
         ref.id = n->m.ref.id = id;
         e->who = to.id;
+        otp__mark(p, id);
         if (otp__post(t->p, to.id, n) == OTP_EFULL)
             otp__signal_why(t->p, to.id, otp__pid(p), OTP__K_DOWN, 0, id, &(otp_reason){ OTP_REASON_SYSTEM_LIMIT, OTP_EFULL, 0, "the mailbox is full" });
     } else if (n) {
@@ -5615,11 +5622,7 @@ static otp_ref otp__monitor(otp_pid pid, const otp_monitor_opts *o, const char *
             e->name = copy;
             e->tag = o ? o->tag : 0;
             e->mode = o ? (uint8_t)o->alias : OTP_ALIAS_NONE;
-            if (!(p->flags & OTP__P_HANDLER)) {
-                if (otp__arrived(p) && !(p->flags & OTP__P_EXITING)) t = otp__take_in(t);
-                p->mark = p->last;
-                p->mark_ref = (uint32_t)id;
-            }
+            otp__mark(p, id);
             if (!otp__signal(t->p, otp__pid(p), pid.id, OTP__K_MONITOR, id)) ref.id = 0;
         }
     }
@@ -5941,7 +5944,10 @@ otp_ref otp_timer(const otp_timer_opts *o)
     if (tm) {
         uint32_t gen = otp__get(&tm->state) >> 2;
         ref.id = OTP__TIMER_REF | (uint64_t)gen << 32 | tm->index;
-        if (o->timeout) n->m.ref = ref;
+        if (o->timeout) {
+            n->m.ref = ref;
+            if (t->cur && o->to.id == otp__pid(t->cur)) otp__mark(t->cur, ref.id);
+        }
         otp__put_rlx(&tm->due, otp__timer_due(s, o));
         otp__put_rlx(&tm->to, o->to.id);
         tm->node = n;
@@ -5977,7 +5983,8 @@ static otp__timer *otp__timer_of(otp_ref ref, unsigned *armed)
 
 static int64_t otp__timer_left(otp__thread *t, otp__timer *tm)
 {
-    int64_t left = otp__get(&tm->due) - otp__ms(otp__now(t->p));
+    int64_t due = otp__get(&tm->due), now = otp__now(t->p);
+    int64_t left = due > INT64_MAX / 1000000 ? due - otp__ms(now) : (due * 1000000 - now) / 1000000;
     return left < 0 ? 0 : left;
 }
 
@@ -6237,7 +6244,7 @@ static OTP__NOINLINE void otp__handler_run(void *arg)
             }
             otp__arm(t->p, p, p->deadline, now);
         }
-        otp__put_rlx(&p->waits, OTP_WAITS_MESSAGE);
+        otp__put_rlx(&p->waits, p->has & OTP__HAS_IDLE ? OTP_WAITS_MESSAGE | OTP__TIMED : OTP_WAITS_MESSAGE);
         p->act = OTP__ACT_PARK;
         break;
     }
@@ -6416,12 +6423,13 @@ int otp_defer(otp_fn *fn, void *arg)
     if (!fn) return OTP_EBADARG;
     otp__thread *t = otp__in_proc();
     otp__proc *p = t->cur;
-    otp__defer *d = otp__new(t->p, sizeof *d);
+    otp__ext *x = otp__ext_of(t->p, p);
+    otp__defer *d = x ? otp__new(t->p, sizeof *d) : NULL;
     if (d) {
-        d->next = p->defers;
+        d->next = x->defers;
         d->fn = fn;
         d->arg = arg;
-        p->defers = d;
+        x->defers = d;
         p->has |= OTP__HAS_DEFER;
     }
     otp__out(t);
@@ -6431,7 +6439,7 @@ int otp_defer(otp_fn *fn, void *arg)
 int otp_undefer(otp_fn *fn, void *arg, bool run)
 {
     otp__thread *t = otp__in_proc();
-    otp__defer **at = &t->cur->defers, *d;
+    otp__defer *none = NULL, **at = t->cur->ext ? &t->cur->ext->defers : &none, *d;
     while ((d = *at) != NULL && (d->fn != fn || d->arg != arg)) at = &d->next;
     if (d) {
         *at = d->next;
@@ -6477,8 +6485,9 @@ static void otp__crash_report(otp__proc *p, const otp_reason *why, const otp__fa
             n = snprintf(trace + at, sizeof trace - at, "\n    %p", f->ip[i]);
         if (n > 0) at += (size_t)n;
     }
-    unsigned queue = p->mq_len;
-    for (otp__node *n = otp__head_list(otp__get_acq(&p->head)); n && queue < 1000000; n = n->next) queue++;
+    unsigned queue = 0;
+    for (otp__node *n = p->first; n; n = n->next) queue++;
+    for (otp__node *n = otp__head_list(otp__get_acq(&p->head)); n; n = n->next) queue++;
     otp__log(OTP_LOG_ERROR, "process %s ended: %s; %u messages in its mailbox%s%s", who, reason, queue, at ? ", calls:" : "", trace);
 }
 
@@ -6849,7 +6858,8 @@ int otp_blocking(otp_fn *fn, void *arg)
    recorded before the waiter can park. fds from otp_accept and otp_connect are registered once for their life; others are
    re-armed at each wait, since they may have been closed and reused behind our back. */
 
-#define OTP__FD_READY ((uint64_t)1)
+#define OTP__FD_READY UINT64_MAX       /* no pid */
+OTP__INLINE bool otp__fd_waiter(uint64_t w) { return w != 0 && w != OTP__FD_READY; }
 typedef struct otp__fd { _Atomic(uint64_t) wait[2]; atomic_uint gen; atomic_bool ours, added; } otp__fd;
 #define OTP__FD_CHUNK 1024
 static otp__fd *_Atomic otp__fd_chunks[1024];
@@ -6875,7 +6885,7 @@ static void otp__fd_event(otp__sched *s, int fd, unsigned gen, bool in, bool out
         if (dir ? out : in) {
             /* acq_rel: the waiter's registration is seen, and it sees that the event came first */
             uint64_t who = atomic_exchange_explicit(&f->wait[dir], OTP__FD_READY, memory_order_acq_rel);
-            if (who > OTP__FD_READY) otp__hint(s, who);
+            if (otp__fd_waiter(who)) otp__hint(s, who);
         }
 }
 
@@ -6946,7 +6956,7 @@ static int otp__fd_wait_events(otp__sched *s, int64_t ms)
     for (int c = 0; c < 1024; c++) {
         otp__fd *chunk = otp__get_acq(&otp__fd_chunks[c]);
         for (int i = 0; chunk && i < OTP__FD_CHUNK && max < 4096; i++) {
-            int events = (otp__get(&chunk[i].wait[0]) > 1 ? POLLIN : 0) | (otp__get(&chunk[i].wait[1]) > 1 ? POLLOUT : 0);
+            int events = (otp__fd_waiter(otp__get(&chunk[i].wait[0])) ? POLLIN : 0) | (otp__fd_waiter(otp__get(&chunk[i].wait[1])) ? POLLOUT : 0);
             if (events) set[max++] = (struct pollfd){ .fd = c * OTP__FD_CHUNK + i, .events = (short)events };
         }
     }
@@ -7007,13 +7017,22 @@ static void otp__poll_wake(void)
 #endif
 }
 
+/* Waiters are counted: while there are any, busy schedulers look at the poll set. An exit ends the count, too. */
+static void otp__fd_counted(otp__proc *p, bool on)
+{
+    if (((p->has & OTP__HAS_FD) != 0) == on) return;
+    p->has ^= OTP__HAS_FD;
+    if (on) atomic_fetch_add_explicit(&otp__rt.fd_waiters, 1, memory_order_relaxed);
+    else atomic_fetch_sub_explicit(&otp__rt.fd_waiters, 1, memory_order_relaxed);
+}
+
 /* Parks until direction dir of fd has an event. 0; OTP_ETIMEOUT, OTP_ECLOSED, OTP_EBUSY, or -errno - 1000. */
 static int otp__fd_wait(otp__thread **t, int fd, otp__fd *f, int dir, unsigned gen, int64_t *deadline, int64_t ms)
 {
     otp__proc *p = (*t)->cur;
     uint64_t me = otp__pid(p);
     int64_t now = 0;
-    bool armed = false, counted = false;
+    bool armed = false;
     int rc = 0;
     for (;;) {
         uint64_t w = otp__get_acq(&f->wait[dir]);
@@ -7043,8 +7062,7 @@ static int otp__fd_wait(otp__thread **t, int fd, otp__fd *f, int dir, unsigned g
                     break;
                 }
             }
-            counted = true;
-            atomic_fetch_add_explicit(&otp__rt.fd_waiters, 1, memory_order_relaxed);
+            otp__fd_counted(p, true);
             continue;
         }
         if (ms >= 0) {
@@ -7056,10 +7074,10 @@ static int otp__fd_wait(otp__thread **t, int fd, otp__fd *f, int dir, unsigned g
                 break;
             }
         }
-        if (p->ext) p->ext->fd = fd;
+        p->waits_for = (uint64_t)fd;
         *t = otp__wait_sig(*t, *deadline, now, OTP_WAITS_FD);
     }
-    if (counted) atomic_fetch_sub_explicit(&otp__rt.fd_waiters, 1, memory_order_relaxed);
+    otp__fd_counted(p, false);
     return rc;
 }
 
@@ -7070,7 +7088,7 @@ static void otp__fd_renew(int fd, bool ours)
     atomic_fetch_add_explicit(&f->gen, 1, memory_order_acq_rel);
     for (int dir = 0; dir < 2; dir++) {
         uint64_t who = atomic_exchange_explicit(&f->wait[dir], 0, memory_order_acq_rel);
-        if (who > OTP__FD_READY) otp__hint(NULL, who);
+        if (otp__fd_waiter(who)) otp__hint(NULL, who);
     }
     otp__put_rlx(&f->added, false);
     otp__put_rel(&f->ours, ours);
@@ -7109,7 +7127,10 @@ static int64_t otp__io_try(int op, int fd, void *buf, size_t size)
     ssize_t n;
     do {
         switch (op) {
-        case OTP__IO_READ: n = read(fd, buf, size); break;
+        case OTP__IO_READ:
+            n = recv(fd, buf, size, 0);     /* cheaper than read */
+            if (n < 0 && errno == ENOTSOCK) n = read(fd, buf, size);
+            break;
         case OTP__IO_WRITE:
 #ifdef MSG_NOSIGNAL
             n = send(fd, buf, size, MSG_NOSIGNAL);
@@ -7215,13 +7236,13 @@ int otp_wait_fd(int fd, int events, int64_t ms)
     uint64_t me = otp__pid(p);
     int64_t deadline = 0, now = 0;
     int rc = 0;
-    atomic_fetch_add_explicit(&otp__rt.fd_waiters, 1, memory_order_relaxed);
+    otp__fd_counted(p, true);
     while (rc == 0) {
         struct pollfd pfd = { .fd = fd, .events = (short)((events & OTP_READ ? POLLIN : 0) | (events & OTP_WRITE ? POLLOUT : 0)) };
         for (int dir = 0; dir < 2 && rc == 0; dir++) {      /* first stand there, then look: no event is missed */
             if (!(events & (dir ? OTP_WRITE : OTP_READ))) continue;
             uint64_t w = otp__get_acq(&f->wait[dir]);
-            otp__proc *other = w > OTP__FD_READY && w != me ? otp__find(w) : NULL;
+            otp__proc *other = otp__fd_waiter(w) && w != me ? otp__find(w) : NULL;
             if (other && otp__get_acq(&other->head) != OTP__CLOSED) rc = OTP_EBUSY;
             else if (!otp__cas(&f->wait[dir], &w, me, memory_order_acq_rel)) dir--;
         }
@@ -7240,7 +7261,7 @@ int otp_wait_fd(int fd, int events, int64_t ms)
             if (now >= deadline) rc = OTP_ETIMEOUT;
         }
         if (rc == 0) {
-            if (p->ext) p->ext->fd = fd;
+            p->waits_for = (uint64_t)fd;
             t = otp__wait_sig(t, deadline, now, OTP_WAITS_FD);
             if (otp__get_acq(&f->gen) != gen) rc = OTP_ECLOSED;
         }
@@ -7249,7 +7270,7 @@ int otp_wait_fd(int fd, int events, int64_t ms)
             (void)otp__cas(&f->wait[dir], &w, 0, memory_order_acq_rel);
         }
     }
-    atomic_fetch_sub_explicit(&otp__rt.fd_waiters, 1, memory_order_relaxed);
+    otp__fd_counted(p, false);
     t = otp__count(t, 50);
     otp__out(t);
     return rc;
@@ -7469,20 +7490,20 @@ static OTP__NOINLINE otp__proc *otp__idle(otp__sched *s)
     while (!otp__get(&otp__rt.stop)) {
         if (otp__look(s) || otp__steal(s)) return otp__choose(s);
         unsigned no = 0;
-        if (s->spin > 0 && otp__cas(&otp__rt.spinning, &no, 1, memory_order_relaxed)) {
+        if (s->spin >= 500 && otp__cas(&otp__rt.spinning, &no, 1, memory_order_relaxed)) {
             bool found = false;
-            int64_t until = otp__now(s) + 12000;
+            int64_t until = otp__now(s) + s->spin;
             do {
                 for (int i = 0; i < 20; i++) otp__pause();
                 found = otp__look(s) || (otp__get(&s->inbox) != NULL);
             } while (!found && otp__now(s) < until && !otp__get(&otp__rt.stop));
             otp__put_rlx(&otp__rt.spinning, 0);
-            s->spin += found ? (s->spin < 8 ? 2 : 0) : -1;
+            s->spin = found ? (s->spin < 8000 ? s->spin * 2 : 16000) : s->spin / 2;
             if (found) continue;
         }
         int64_t before = otp__now(s);
         otp__doze(s);
-        if (s->spin < 1 && otp__now(s) - before < 50000) s->spin = 1;    /* a short nap: spinning would have paid */
+        if (s->spin < 500 && otp__now(s) - before < 20000) s->spin = 2000;  /* a short nap: spinning would have paid */
     }
     return NULL;
 }
@@ -8016,18 +8037,23 @@ int otp_start(const otp_opts *opts)
     return rc;
 }
 
-static void otp__signal_all(otp_reason_kind kind)
+/* `asked` (may be NULL) remembers by slot which generation has been told already. */
+static void otp__signal_some(otp_reason_kind kind, uint32_t *asked, uint32_t n)
 {
     otp_reason why = otp_reason_make(kind, 0, NULL);
     otp__thread *t = otp__in();
-    uint32_t n = otp__get_acq(&otp__rt.slots);
     for (uint32_t i = 0; i < n; i++) {
         otp__proc *p = otp__slot_proc(i);
+        uint64_t pid = otp__pid(p);
         if (otp__get_acq(&p->head) == OTP__CLOSED || (p->flags & OTP__P_GUEST)) continue;
-        otp__signal_why(t->p, 0, otp__pid(p), OTP__K_EXIT, 0, 0, &why);
+        if (asked && asked[i] == otp__pid_gen(pid)) continue;
+        if (asked) asked[i] = otp__pid_gen(pid);
+        otp__signal_why(t->p, 0, pid, OTP__K_EXIT, 0, 0, &why);
     }
     otp__out(t);
 }
+
+static void otp__signal_all(otp_reason_kind kind) { otp__signal_some(kind, NULL, otp__get_acq(&otp__rt.slots)); }
 
 /* Waits until no process lives, or `ms` have passed. */
 static bool otp__await_none(int64_t ms)
@@ -8049,8 +8075,21 @@ int otp_stop(int64_t timeout)
     int up = 1;
     if (!atomic_compare_exchange_strong(&otp__rt.up, &up, 2)) return OTP_ENOTUP;
     int killed = 0;
-    otp__signal_all(OTP_REASON_SHUTDOWN);
-    if (!otp__await_none(timeout)) {
+    /* Those that are spawned meanwhile are asked, too. */
+    uint32_t slots = otp__get_acq(&otp__rt.slots) + 4096;
+    uint32_t *asked = OTP_MALLOC(slots * sizeof *asked);
+    if (asked) memset(asked, 0, slots * sizeof *asked);
+    int64_t until = otp__clock() + (timeout < 0 ? 0 : timeout * 1000000);
+    bool none = false;
+    for (int64_t step = 1; !none; step = step < 50 ? step * 2 : step) {
+        uint32_t n = otp__get_acq(&otp__rt.slots);
+        if (asked || step == 1) otp__signal_some(OTP_REASON_SHUTDOWN, asked, asked && n > slots ? slots : n);
+        int64_t left = timeout < 0 ? step : (until - otp__clock() + 999999) / 1000000;
+        if (left <= 0) break;
+        none = otp__await_none(left < step ? left : step);
+    }
+    if (asked) OTP_FREE(asked);
+    if (!none && otp__live() > 0) {
         uint32_t n = otp__get_acq(&otp__rt.slots);
         for (uint32_t i = 0; i < n; i++) {
             otp__proc *p = otp__slot_proc(i);
@@ -8213,6 +8252,12 @@ static otp_state otp__state_of(otp__proc *p)
     return (p->flags & OTP__P_GUEST) || (t && t->cur == p) ? OTP_STATE_RUNNING : OTP_STATE_RUNNABLE;
 }
 
+static void otp__info_waits(otp__proc *p, otp_info *o)
+{
+    o->calling.id = o->waits == OTP_WAITS_CALL ? p->waits_for : 0;
+    o->fd = o->waits == OTP_WAITS_FD ? (int)p->waits_for : -1;
+}
+
 /* By the owner, or, `mine` false, from outside as a snapshot without locks. */
 static void otp__info_fill(otp__proc *p, otp_info *o, bool mine)
 {
@@ -8221,22 +8266,23 @@ static void otp__info_fill(otp__proc *p, otp_info *o, bool mine)
     if (mine) otp__name_copy(p, o->name, sizeof o->name);
     (void)snprintf(o->spawned, sizeof o->spawned, "%s", p->place ? p->place : "");
     o->state = otp__state_of(p);
-    o->waits = o->state == OTP_STATE_WAITING ? (otp_waits)otp__get(&p->waits) : OTP_WAITS_NOTHING;
+    o->waits = o->state == OTP_STATE_WAITING ? (otp_waits)(otp__get(&p->waits) & 15) : OTP_WAITS_NOTHING;
     if (o->waits == OTP_WAITS_RESUME) o->state = OTP_STATE_SUSPENDED;
     o->parent.id = p->parent;
     o->priority = (otp_priority)p->prio;
     o->trap_exit = (p->flags & OTP__P_TRAP) != 0;
     o->handler = (p->flags & OTP__P_HANDLER) != 0;
     o->reductions = p->reds;
-    o->message_queue_len = p->mq_len;
     o->heap_bytes = p->heap_bytes;
     if (!mine) return;
-    o->calling.id = p->ext && o->waits == OTP_WAITS_CALL ? p->ext->calling : 0;
-    o->fd = p->ext && o->waits == OTP_WAITS_FD ? p->ext->fd : -1;
+    otp__info_waits(p, o);
     for (otp__node *n = otp__head_list(otp__get_acq(&p->head)); n; n = n->next)
         o->message_queue_len += (n->m.flags & OTP__K_MASK) == OTP__K_MSG;
     o->memory = OTP__PROC_BYTES + o->heap_bytes;
-    for (otp__node *n = p->first; n; n = n->next) o->memory += otp__node_bytes(n->m.size);
+    for (otp__node *n = p->first; n; n = n->next) {
+        o->message_queue_len++;
+        o->memory += otp__node_bytes(n->m.size);
+    }
     bool lent = (p->has & OTP__HAS_ASLEEP) || (o->handler && !p->cur);  /* only to look at its signals */
     if (p->stack && !lent) o->stack_bytes = otp__stack_used(p->stack);
     o->memory += o->stack_bytes;
@@ -8278,12 +8324,13 @@ static void otp__answer_ask(otp__sched *s, otp__proc *p, otp__node *n)
         otp_info *o = (otp_info *)(uintptr_t)r->m.data;
         otp__info_fill(p, o, true);
         if (o->state == OTP_STATE_RUNNING || o->state == OTP_STATE_RUNNABLE) {      /* it wakes only to answer: what did it do before? */
-            o->waits = (otp_waits)otp__get(&p->waits);
-            if (o->waits != OTP_WAITS_NOTHING) o->state = p->has & OTP__HAS_SUSPEND ? OTP_STATE_SUSPENDED : OTP_STATE_WAITING;
-            if (p->ext) {
-                o->calling.id = o->waits == OTP_WAITS_CALL ? p->ext->calling : 0;
-                o->fd = o->waits == OTP_WAITS_FD ? p->ext->fd : -1;
+            o->waits = (otp_waits)(otp__get(&p->waits) & 15);
+            if ((o->handler && !p->cur) || (p->has & OTP__HAS_ASLEEP)) {
+                o->memory -= o->stack_bytes;    /* the stack that it answers on is not its own */
+                o->stack_bytes = 0;
             }
+            if (o->waits != OTP_WAITS_NOTHING) o->state = p->has & OTP__HAS_SUSPEND ? OTP_STATE_SUSPENDED : OTP_STATE_WAITING;
+            otp__info_waits(p, o);
         }
     } else if (what >= OTP__ASK_RELATION) {
         (void)otp__relations(p, what - OTP__ASK_RELATION, (otp_pid *)(uintptr_t)r->m.data, size / sizeof(otp_pid));
@@ -8413,12 +8460,15 @@ static int otp__deadlock_report(otp__proc *except)
             if (h == OTP__CLOSED || p == except || (p->flags & OTP__P_GUEST)) continue;
             if (round == 0) {
                 if (h != OTP__PARKED && (h & 3) != OTP__SIGWAIT) return 0;
+                if (otp__get(&p->waits) & OTP__TIMED) return 0;
                 n++;
                 continue;
             }
             char who[160];
             otp__describe(p, who, sizeof who);
-            otp__log(OTP_LOG_ERROR, "deadlock: %s waits for %s, %u messages in its mailbox", who, otp__waits_names[otp__get(&p->waits) % 7], p->mq_len);
+            unsigned queue = 0;
+            for (otp__node *m = p->first; m; m = m->next) queue++;
+            otp__log(OTP_LOG_ERROR, "deadlock: %s waits for %s, %u messages in its mailbox", who, otp__waits_names[(otp__get(&p->waits) & 15) % 7], queue);
         }
     return n;
 }
@@ -8427,7 +8477,11 @@ int otp_check_deadlock(void)
 {
     otp__thread *t = otp__in();
     bool possible = otp__get(&otp__rt.up) && !otp__get(&otp__rt.fd_waiters) && !otp__get(&otp__rt.blocked) && !otp__get(&otp__rt.inject_count);
-    for (int i = 0; possible && i < otp__rt.nscheds; i++) possible = otp__get(&otp__rt.sched[i]->next_due) == INT64_MAX;
+    uint32_t timers = otp__get_acq(&otp__rt.timer_slots);
+    for (uint32_t i = 0; possible && i < timers; i++) {     /* a timer whose message somebody will get */
+        otp__timer *tm = otp__timer_at(i);
+        possible = (otp__get_acq(&tm->state) & 3) != OTP__TIMER_ARMED || !tm->node || (otp__get(&tm->to) && !otp__find(otp__get(&tm->to)));
+    }
     int n = possible ? otp__deadlock_report(t->cur) : 0;
     otp__out(t);
     return n;

@@ -554,8 +554,8 @@ TEST(an_endless_sleep_ends_with_the_process)
 
 TEST(bad_timer_options)
 {
-    otp_timer_opts o = { .time = 1, .tag = A };             /* nobody to send to */
-    CHECK_EQ(otp_timer(&o).id, 0);
+    otp_timer_opts o = { .time = 1000, .tag = A };          /* to nobody: as to a dead process */
+    CHECK_EQ(otp_read_timer(otp_timer(&o)), OTP_ENOENT);
     char name[80];
     memset(name, 'n', sizeof name);
     name[79] = 0;

@@ -1477,7 +1477,7 @@ static void otp__ctx_make(ucontext_t *uc, void *top, void (*fn)(void *), void *a
     uc->uc_stack.ss_size = 8192;
     uc->uc_stack.ss_sp = (char *)top - uc->uc_stack.ss_size;
     uc->uc_link = NULL;
-    makecontext(uc, (void (*)(void))(void *)otp__ctx_main, 4, (unsigned)(f >> 16 >> 16), (unsigned)f,
+    makecontext(uc, (void (*)(void))otp__ctx_main, 4, (unsigned)(f >> 16 >> 16), (unsigned)f,
                 (unsigned)(a >> 16 >> 16), (unsigned)a);
 }
 
@@ -1916,7 +1916,6 @@ static void otp__timers_run(otp__sched *s);
 static void otp__timer_insert(otp__sched *s, otp__timer *tm);
 static int otp__fd_poll(otp__sched *s, int64_t ms);
 static void otp__fd_counted(otp__proc *p, bool on);
-static void otp__landing(void *fault);
 static void otp__wake(otp__sched *s);
 static int otp__deadlock_report(otp__proc *except);
 
@@ -4502,16 +4501,22 @@ static OTP__NOINLINE void otp__close_free(otp__sched *s, otp__proc *p)
     p->has = 0;
 }
 
+static OTP__NOINLINE void otp__trace_exit(otp__sched *s, uint64_t pid, const otp_reason *why)
+{
+    const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
+    if (hooks && hooks->exit) hooks->exit((otp_pid){ pid }, why, hooks->arg);
+    if (hooks && hooks->out) hooks->out((otp_pid){ pid }, s ? s->id : -1, hooks->arg);
+}
+
 /* Closes the mailbox: from here on the process is not alive. */
 OTP__INLINE void otp__close(otp__thread *t, otp__proc *p, const otp_reason *why)
 {
     otp__sched *s = t->p;
     uint64_t pid = otp__pid(p);
-    const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
-    if (otp__unlikely(hooks && hooks->exit)) hooks->exit((otp_pid){ pid }, why, hooks->arg);
-    if (otp__unlikely(hooks && hooks->out)) hooks->out((otp_pid){ pid }, s ? s->id : -1, hooks->arg);
+    if (otp__unlikely(otp__rt.slow)) otp__trace_exit(s, pid, why);
     uintptr_t h = atomic_exchange_explicit(&p->head, OTP__CLOSED, memory_order_seq_cst);   /* seq_cst: see 4.15 */
-    if (otp__unlikely(h || p->has || p->first || p->handed || p->req_ref || otp__get_seq(&p->name) || otp__rt.at_exits))
+    uintptr_t more = h | (uintptr_t)p->first | (uintptr_t)p->handed | (uintptr_t)otp__get_seq(&p->name) | p->has | (unsigned)otp__rt.at_exits;
+    if (otp__unlikely(more != 0))
         otp__close_tell(s, p, pid, why, otp__head_list(h));
 }
 
@@ -4520,11 +4525,9 @@ OTP__INLINE void otp__bury(otp__thread *t, otp__proc *p, otp_reason_kind kind)
 {
     otp__sched *s = t->p;
     bool app = (p->has & OTP__HAS_APP) != 0;
-    if (otp__unlikely(p->has || p->cur || p->armed || p->call_reply)) otp__close_free(s, p);
-    p->flags = 0;
+    if (otp__unlikely(((uintptr_t)p->cur | (uintptr_t)p->armed | (uintptr_t)p->call_reply | p->has) != 0)) otp__close_free(s, p);
     t->cur = NULL;
     p->stack = NULL;
-    p->place = NULL;
     if (s) otp__put_rlx(&s->exited, otp__get(&s->exited) + 1);
     otp__slot_put(s, p);
     if (otp__unlikely(app)) {
@@ -4705,8 +4708,10 @@ OTP__INLINE otp__proc *otp__spawn_new(otp__thread *t, otp_fn *fn, void *arg, con
 OTP__INLINE void otp__spawn_open(otp__thread *t, otp__proc *p)
 {
     otp__sched *s = t->p;
-    const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
-    if (otp__unlikely(hooks && hooks->spawn)) hooks->spawn((otp_pid){ p->parent }, (otp_pid){ otp__pid(p) }, p->place, hooks->arg);
+    if (otp__unlikely(otp__rt.slow)) {
+        const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
+        if (hooks && hooks->spawn) hooks->spawn((otp_pid){ p->parent }, (otp_pid){ otp__pid(p) }, p->place, hooks->arg);
+    }
     otp__put_rel(&p->head, OTP__EMPTY);     /* the new generation is in place first */
     if (otp__likely(s != NULL)) {
         otp__put_rlx(&s->spawned, otp__get(&s->spawned) + 1);
@@ -4939,6 +4944,7 @@ static OTP__NOINLINE void otp__hand_slow(otp__thread *t, otp__proc *p, otp__node
         }
         p->req_ref = n->m.ref.id;
         p->req_from = n->m.from.id;
+        p->has |= OTP__HAS_REQ;
     }
     const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
     if (hooks && hooks->receive) hooks->receive((otp_pid){ otp__pid(p) }, n->m.from, n->m.tag, n->m.size, hooks->arg);
@@ -4950,7 +4956,7 @@ OTP__INLINE const otp_msg *otp__handed(otp__thread *t, otp__proc *p, otp__node *
     n->next = (otp__node *)(void *)link;    /* where otp_leave puts it back */
     p->cur = n;
     p->reds++;
-    if (otp__unlikely((n->m.flags & (OTP__F_COUNTED | OTP__F_CALL)) || otp__get(&otp__rt.trace))) otp__hand_slow(t, p, n);
+    if (otp__unlikely((n->m.flags & (OTP__F_COUNTED | OTP__F_CALL)) || otp__rt.slow)) otp__hand_slow(t, p, n);
     return &n->m;
 }
 
@@ -5214,8 +5220,10 @@ static OTP__NOINLINE int otp__limit(otp__proc *p, otp__node *n)
 OTP__INLINE int otp__post(otp__sched *s, uint64_t to, otp__node *n)
 {
     otp__proc *p = otp__find(to);
-    const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
-    if (otp__unlikely(hooks && hooks->send)) hooks->send(n->m.from, (otp_pid){ to }, n->m.tag, n->m.size, hooks->arg);
+    if (otp__unlikely(otp__rt.slow)) {
+        const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
+        if (hooks && hooks->send) hooks->send(n->m.from, (otp_pid){ to }, n->m.tag, n->m.size, hooks->arg);
+    }
     if (otp__unlikely(!p)) {
         otp__undeliverable(s, n);
         return OTP_ENOPROC;
@@ -6493,6 +6501,7 @@ static void otp__crash_report(otp__proc *p, const otp_reason *why, const otp__fa
 
 #if OTP__ISOLATION
 
+static void otp__landing(void *thread);
 static struct sigaction otp__old_action[65];
 static const int otp__fault_signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };
 static struct { uintptr_t lo, hi; } otp__libc[3];   /* libc, the dynamic linker, libstdc++ */
@@ -6741,7 +6750,6 @@ static void otp__altstack_stop(otp__thread *t)
 }
 
 #else
-static void otp__landing(void *fault) { (void)fault; }
 static void otp__fault_start(void) { }
 static void otp__fault_stop(void) { }
 static void otp__altstack_start(otp__thread *t) { (void)t; }
@@ -6761,7 +6769,7 @@ static struct {
     pthread_mutex_t mutex;
     pthread_cond_t cond;
     otp__job *first, **last;
-    int threads, idle;
+    int threads, idle, queued;
 } otp__pool = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
 
 static void *otp__pool_main(void *arg)
@@ -6771,6 +6779,7 @@ static void *otp__pool_main(void *arg)
     for (;;) {
         otp__job *j = otp__pool.first;
         if (!j) {
+            if (!otp__get(&otp__rt.up)) break;      /* the runtime has stopped */
             struct timespec ts;
             (void)clock_gettime(CLOCK_REALTIME, &ts);
             ts.tv_sec += 10;
@@ -6781,6 +6790,7 @@ static void *otp__pool_main(void *arg)
             continue;
         }
         if ((otp__pool.first = j->next) == NULL) otp__pool.last = &otp__pool.first;
+        otp__pool.queued--;
         (void)pthread_mutex_unlock(&otp__pool.mutex);
         uint64_t pid = j->pid;
         otp__proc *p = j->p;
@@ -6791,6 +6801,7 @@ static void *otp__pool_main(void *arg)
         (void)pthread_mutex_lock(&otp__pool.mutex);
     }
     otp__pool.threads--;
+    (void)pthread_cond_broadcast(&otp__pool.cond);
     (void)pthread_mutex_unlock(&otp__pool.mutex);
     return NULL;
 }
@@ -6799,7 +6810,8 @@ static bool otp__pool_add(otp__job *j)
 {
     (void)pthread_mutex_lock(&otp__pool.mutex);
     if (!otp__pool.last) otp__pool.last = &otp__pool.first;
-    if (otp__pool.idle == 0 && otp__pool.threads < otp__rt.opts.blocking_threads) {
+    /* a thread that is idle may have been woken for an earlier job already: each queued one counts */
+    if (otp__pool.queued >= otp__pool.idle && otp__pool.threads < otp__rt.opts.blocking_threads) {
         pthread_t th;
         sigset_t all, old;
         (void)sigfillset(&all);     /* signals go to the program's own threads */
@@ -6815,10 +6827,20 @@ static bool otp__pool_add(otp__job *j)
         j->next = NULL;
         *otp__pool.last = j;
         otp__pool.last = &j->next;
+        otp__pool.queued++;
         (void)pthread_cond_signal(&otp__pool.cond);
     }
     (void)pthread_mutex_unlock(&otp__pool.mutex);
     return ok;
+}
+
+/* At a stop, when no process is left: the threads end, and are waited for. */
+static void otp__pool_stop(void)
+{
+    (void)pthread_mutex_lock(&otp__pool.mutex);
+    (void)pthread_cond_broadcast(&otp__pool.cond);
+    while (otp__pool.threads > 0) (void)pthread_cond_wait(&otp__pool.cond, &otp__pool.mutex);
+    (void)pthread_mutex_unlock(&otp__pool.mutex);
 }
 
 int otp_blocking(otp_fn *fn, void *arg)
@@ -8110,6 +8132,7 @@ int otp_stop(int64_t timeout)
     }
     otp__threads_end();
     otp__put_seq(&otp__rt.up, 0);
+    otp__pool_stop();
     return killed;
 }
 

@@ -14,7 +14,7 @@
        clients      a handler process that starts connections, watches them, and closes their sockets when they
                     have ended, whether they returned or crashed
        acceptor     accepts, and hands the socket to clients
-       signals      turns SIGTERM and SIGINT into a message to clients
+       signals      a thread that turns SIGTERM and SIGINT into a message to clients
 
    Stopping: no new clients; every connection's input ends where it is now, so that it answers what it has read and
    returns; when the last is gone, clients ends, and with it the program. */
@@ -30,6 +30,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -37,7 +38,7 @@
 
 #define GRACE 5000                      /* ms that connections have to finish when the server stops */
 
-static int listener = -1, signal_pipe[2] = { -1, -1 };
+static int listener = -1;
 
 /* -- clients: who is connected ------------------------------------------------------------------------------ */
 
@@ -208,24 +209,18 @@ static const otp_handler clients_handler = {
 
 /* -- signals --------------------------------------------------------------------------------------------- */
 
-static void on_signal(int number)
+/* A thread that is no process: it may send like any other. A second signal ends the program at once. */
+static void *signals_main(void *arg)
 {
-    char byte = (char)number;
-    int saved = errno;
-    ssize_t n = write(signal_pipe[1], &byte, 1);
-    (void)n;
-    errno = saved;
-}
-
-static void signals_run(void *arg)
-{
-    (void)arg;
-    char byte;
-    if (otp_read(signal_pipe[0], &byte, 1, OTP_INFINITY) != 1) return;
+    const sigset_t *stop = arg;
+    int number = 0;
+    if (sigwait(stop, &number) != 0) return NULL;
     printf("kv_server: stopping\n");
     if (fflush(stdout) != 0) otp_log(OTP_LOG_INFO, "nobody reads standard output");
     int error = otp_send_name(CLIENTS, CLIENTS_STOP, NULL, 0);
     if (error != 0) otp_log(OTP_LOG_ERROR, "cannot stop: %s", otp_strerror(error));
+    (void)pthread_sigmask(SIG_UNBLOCK, stop, NULL);
+    return NULL;
 }
 
 /* -- the program ----------------------------------------------------------------------------------------- */
@@ -255,7 +250,6 @@ static void app(void *arg)
     }
     otp_pid all;
     spawn_watched(&(otp_spawn_opts){ .handler = &clients_handler, .name = CLIENTS, .monitor = &ref }, &all);
-    otp_spawn_link(signals_run, NULL);
 
     bool local = strcmp(config.bind, "127.0.0.1") == 0 || strcmp(config.bind, "0.0.0.0") == 0;
     printf("kv_server: %d schedulers, %u shards, listening on %s:%d; stop with ctrl-C\n",
@@ -382,15 +376,18 @@ int main(int argc, char **argv)
     if (code >= 0) return code;
     raise_fd_limit();
     index_commands();
-    struct sigaction stop = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART };
-    sigemptyset(&stop.sa_mask);
-    signal(SIGPIPE, SIG_IGN);
-    if (pipe(signal_pipe) != 0 || sigaction(SIGTERM, &stop, NULL) != 0 || sigaction(SIGINT, &stop, NULL) != 0) {
-        fprintf(stderr, "kv_server: %s\n", strerror(errno));
-        return 1;
-    }
     listener = open_listener();
     if (listener < 0) return 1;
+    static sigset_t stop;               /* blocked here, and so in all threads, for the one that waits for them */
+    pthread_t signals;
+    (void)sigemptyset(&stop);
+    (void)sigaddset(&stop, SIGTERM);
+    (void)sigaddset(&stop, SIGINT);
+    if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || pthread_sigmask(SIG_BLOCK, &stop, NULL) != 0 ||
+        pthread_create(&signals, NULL, signals_main, &stop) != 0 || pthread_detach(signals) != 0) {
+        fprintf(stderr, "kv_server: cannot wait for signals\n");
+        return 1;
+    }
     otp_opts opts = { .schedulers = config.schedulers, .force_isolation = config.debug };
     int result = otp_run(app, NULL, &opts);
     if (result < 0) fprintf(stderr, "kv_server: %s\n", otp_strerror(result));

@@ -20,7 +20,9 @@ static void should(bool ok, int line, const char *what)
 static void start_runtime(void)
 {
     otp_opts o = { .schedulers = test_opt_schedulers, .log = test_log };
-    SHOULD(otp_start(&o) == 0);
+    int r = otp_start(&o);
+    if (r != 0) test_line("# otp_start: %s", otp_strerror(r));
+    SHOULD(r == 0);
 }
 
 static void stop_runtime(void)

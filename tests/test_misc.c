@@ -796,6 +796,33 @@ TEST_WITH(blocking_threads_are_limited, .real = true, .opts.blocking_threads = 2
     CHECK(atomic_load(&inside_most) <= 2);
 }
 
+static atomic_int arrived;
+static void waits_for_partner(void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(&arrived, 1);
+    while (atomic_load(&arrived) < 3) (void)usleep(200);
+}
+static void blocks_with_partners(void *arg)
+{
+    (void)arg;
+    CHECK_EQ(otp_blocking(waits_for_partner, NULL), 0);
+    note(1);
+}
+
+TEST_REAL(jobs_that_wait_for_each_other)
+{
+    /* Each round finds one more idle thread than it needs, or one less: no job may wait for another's thread. */
+    for (int round = 0; round < 20; round++) {
+        int seven = 7;
+        order_used = 0;
+        CHECK_EQ(otp_blocking(remember, &seven), 0);
+        atomic_store(&arrived, 0);
+        for (int i = 0; i < 3; i++) CHECK(otp_spawn(blocks_with_partners, NULL).id != 0);
+        for (int i = 0; i < 3; i++) expect(1);
+    }
+}
+
 TEST(blocking_work_in_any_mode)
 {
     int seven = 7;

@@ -5,9 +5,13 @@
 #
 #   tools/check_docs.sh [header …]           default: otp*.h
 cd "$(dirname "$0")/.." || exit 1
-if [ $# -eq 0 ]; then set -- otp*.h; fi
+all=0
+if [ $# -eq 0 ]; then
+    all=1
+    set -- otp*.h
+fi
 
-awk '
+awk -v all=$all '
 function fail(line, text) { printf "FAIL %s:%d: %s\n", FILENAME, line, text; failed++ }
 function need(text, what) { if (index(top, text)) passed++; else fail(1, "its top comment has no " what) }
 
@@ -62,6 +66,7 @@ in_top {
 }
 /^#define OTP_[A-Z_]*H_INCLUDED/ { guard = 1; next }
 /^#endif \/\* OTP_[A-Z_]*H_INCLUDED/ { over = 1 }
+base == "otp.h" && /^\/\* -- 4\.[0-9]+ / { name = $0; sub(/^\/\* -- /, "", name); sub(/ -+ *$/, "", name); sections[name] = 1 }
 over { next }
 
 # The C++ side only wraps what C declares.
@@ -99,8 +104,20 @@ macro { if (!/\\$/) macro = 0; next }
     depth += gsub(/\{/, "", line) - gsub(/\}/, "", line)
 }
 
+# The map of the implementation in CONTRIBUTING.md.
+function check_map(   line, name) {
+    while ((getline line < "CONTRIBUTING.md") > 0)
+        if (match(line, /^\| 4\.[0-9]+ [a-z ]+ \|/)) mapped[substr(line, 3, RLENGTH - 4)] = 1
+    for (name in sections)
+        if (name in mapped) passed++
+        else { printf "FAIL CONTRIBUTING.md: section %s is not on the map\n", name; failed++ }
+    for (name in mapped)
+        if (!(name in sections)) { printf "FAIL CONTRIBUTING.md: there is no section %s\n", name; failed++ }
+}
+
 END {
     finish()
+    if (all) check_map()
     printf "%d passed, %d failed\n", passed, failed
     exit failed > 0
 }' "$@"

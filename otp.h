@@ -1560,7 +1560,8 @@ enum {  /* otp__proc.has: what there is to clean up */
 };
 
 enum {  /* what the loop does with a process that left its stack */
-    OTP__ACT_NONE, OTP__ACT_PARK, OTP__ACT_SIGWAIT, OTP__ACT_YIELD, OTP__ACT_JOB, OTP__ACT_DONE
+    OTP__ACT_NONE, OTP__ACT_PARK = 1, OTP__ACT_SIGWAIT = 2,    /* the mailbox head that each means */
+    OTP__ACT_YIELD, OTP__ACT_JOB, OTP__ACT_DONE
 };
 
 /* Bits of the mailbox head; see 4.10. */
@@ -1612,7 +1613,8 @@ struct otp__proc {
     uint32_t mq_limit;
     atomic_uint mq_count;
     uint16_t has;
-    uint16_t unused;
+    bool special;               /* a guest, pinned, or of another priority: no shortcuts */
+    uint8_t unused;
     otp__thread *thread;        /* that ran it last */
     otp__node *cur;             /* the message handed to the user */
     /* the owner, per message */
@@ -1714,7 +1716,7 @@ struct otp__sched {
     otp__mem mem;
     otp__timer *free_timers;
     otp__wheel wheel;
-    bool no_next;               /* those that wake go to the end of the line */
+    bool no_next;               /* those that wake go to the end of the line: timers and fds, deterministic, main */
     int spin;                   /* ns to spin before sleeping: doubled when it paid, else halved */
     uint64_t seen_slices;       /* the monitor's */
     int64_t seen_at;
@@ -1904,7 +1906,6 @@ static otp__thread *otp__self_thread(void)
 
 /* The forward declarations: what a lower section needs of a higher one. */
 static void otp__wake_for_work(void);
-static void otp__make_runnable(otp__sched *s, otp__proc *p);
 static void otp__undeliverable(otp__sched *s, otp__node *n);
 static void otp__loop(void *stack);
 static void otp__handler_run(void *proc);
@@ -2685,11 +2686,13 @@ static void otp__inject(otp__proc *p)
 
 static void otp__enqueue(otp__sched *s, otp__proc *p, int queue)
 {
-    if (otp__unlikely((p->flags & OTP__P_PINNED) ? !s->main && !otp__rt.det : s->main)) {
-        otp__inject(p);
-        return;
+    if (otp__unlikely(p->special || s->main)) {
+        if ((p->flags & OTP__P_PINNED) ? !s->main && !otp__rt.det : s->main) {
+            otp__inject(p);
+            return;
+        }
     }
-    if (otp__unlikely(p->prio != OTP_PRIO_NORMAL)) {
+    if (otp__unlikely(p->special && p->prio != OTP_PRIO_NORMAL)) {
         s->urgent += p->prio != OTP_PRIO_LOW;
         queue = p->prio == OTP_PRIO_MAX ? OTP__Q_MAX : p->prio == OTP_PRIO_HIGH ? OTP__Q_HIGH : OTP__Q_LOW;
     }
@@ -2697,21 +2700,24 @@ static void otp__enqueue(otp__sched *s, otp__proc *p, int queue)
     otp__len_add(s, 1);
 }
 
-/* A process that has just been moved away from parked, or never ran. */
-static void otp__make_runnable(otp__sched *s, otp__proc *p)
+static OTP__NOINLINE void otp__make_runnable_slow(otp__sched *s, otp__proc *p)
 {
-    if (otp__unlikely(p->flags & OTP__P_GUEST)) {
+    if (p->flags & OTP__P_GUEST) {
         otp__thread *t = p->thread;
         otp__put_seq(&t->futex, 1);
         otp__futex_wake(&t->futex);
-        return;
-    }
-    if (otp__unlikely(s == NULL)) {
+    } else if (!s) {
         otp__inject(p);
-        return;
-    }
-    if (otp__unlikely(p->prio != OTP_PRIO_NORMAL || (p->flags & OTP__P_PINNED) || s->no_next || otp__rt.det)) {
+    } else {
         otp__enqueue(s, p, OTP__Q_WOKEN);
+    }
+}
+
+/* A process that has just been moved away from parked. */
+OTP__INLINE void otp__make_runnable(otp__sched *s, otp__proc *p)
+{
+    if (otp__unlikely(!s || p->special || s->no_next)) {
+        otp__make_runnable_slow(s, p);
         return;
     }
     otp__proc *displaced = otp__get(&s->run_next);
@@ -2721,7 +2727,7 @@ static void otp__make_runnable(otp__sched *s, otp__proc *p)
 
 OTP__INLINE void otp__fresh_push(otp__sched *s, otp__proc *p)
 {
-    if (otp__unlikely(p->prio != OTP_PRIO_NORMAL || (p->flags & OTP__P_PINNED) || s->main)) {
+    if (otp__unlikely(p->special || s->main)) {
         otp__enqueue(s, p, OTP__Q_WOKEN);
         return;
     }
@@ -2760,6 +2766,7 @@ OTP__INLINE otp__proc *otp__yielded_pop(otp__sched *s)
 /* The one place where it is decided who runs next, in the deterministic mode by the seed. */
 static otp__proc *otp__choose_det(otp__sched *s)
 {
+    if (otp__get(&s->len) == 0) return NULL;    /* nothing to choose: nothing is drawn, so that runs repeat */
     for (otp__proc *p; (p = otp__fresh_pop(s, true)) != NULL;) otp__q_push(&s->q[OTP__Q_WOKEN], p);
     for (otp__proc *p; (p = otp__q_pop(&s->q[OTP__Q_YIELDED])) != NULL;) otp__q_push(&s->q[OTP__Q_WOKEN], p);
     if (otp__rng_next(&s->rng) % 8 == 0)
@@ -3213,17 +3220,14 @@ OTP__INLINE void otp__trace_sched(otp__sched *s, otp__proc *p, bool in)
 }
 
 /* What becomes of a process that left its stack: parked only now, with its context saved (4.10, step 3). */
-static void otp__commit(otp__sched *s)
+static OTP__NOINLINE void otp__commit_slow(otp__sched *s, otp__proc *p)
 {
-    otp__proc *p = s->pend;
-    s->pend = NULL;
     if (otp__unlikely(otp__rt.slow)) otp__trace_sched(s, p, false);
     switch (s->pend_act) {
     case OTP__ACT_PARK:
     case OTP__ACT_SIGWAIT: {
         uintptr_t h = OTP__EMPTY;
-        if (otp__cas(&p->head, &h, s->pend_act == OTP__ACT_PARK ? OTP__PARKED : OTP__SIGWAIT, memory_order_release)) return;
-        otp__make_runnable(s, p);
+        if (!otp__cas(&p->head, &h, s->pend_act, memory_order_release)) otp__make_runnable(s, p);
         return;
     }
     case OTP__ACT_JOB: {    /* its end is told, its job runs on; release: its context */
@@ -3282,6 +3286,15 @@ OTP__INLINE otp__proc *otp__pick(otp__sched *s)
 }
 
 static void otp__proc_end(otp__thread *t, otp__proc *p, const otp_reason *why);
+
+OTP__INLINE void otp__commit(otp__sched *s)
+{
+    otp__proc *p = s->pend;
+    uintptr_t h = OTP__EMPTY;
+    s->pend = NULL;
+    if (otp__likely(s->pend_act <= OTP__ACT_SIGWAIT && !otp__rt.slow) && otp__cas(&p->head, &h, s->pend_act, memory_order_release)) return;
+    otp__commit_slow(s, p);
+}
 
 /* What only tracing and the deterministic mode want at the begin of a turn. */
 static OTP__NOINLINE void otp__slow_turn(otp__sched *s, otp__proc *p)
@@ -3406,7 +3419,7 @@ OTP__INLINE otp__thread *otp__suspend(otp__thread *t, unsigned act)
         otp__san_arrive(mine);
         t = otp__self_thread();
         s = t->p;
-        if (s->pend) otp__commit(s);
+        if (otp__likely(s->pend != NULL)) otp__commit(s);
         return t;
     }
     otp__stack *k = otp__stack_take(s);
@@ -3775,7 +3788,7 @@ static OTP__NOINLINE void otp__timers_run(otp__sched *s)
             otp__timer_fire(s, (otp__timer *)(void *)l);
         }
     }
-    s->no_next = false;
+    s->no_next = otp__rt.det;
     if (w->count == 0) w->now = now;
     otp__put_rlx(&s->next_due, otp__wheel_next(w));
 }
@@ -4689,6 +4702,7 @@ OTP__INLINE otp__proc *otp__spawn_new(otp__thread *t, otp_fn *fn, void *arg, con
     p->flags = 0;
     p->has = 0;
     p->act = 0;
+    p->special = false;
     otp__put_rlx(&p->waits, OTP_WAITS_NOTHING);
     p->first = NULL;
     p->last = &p->first;
@@ -4773,6 +4787,7 @@ static int otp__spawn_fill(otp__thread *t, otp__proc *p, const otp_spawn_opts *o
     otp__sched *s = t->p;
     p->prio = (uint8_t)o->priority;
     if (o->main_thread) p->flags |= OTP__P_PINNED;
+    p->special = o->main_thread || o->priority != OTP_PRIO_NORMAL;
     size_t stack = (o->stack_size + otp__rt.page - 1) / otp__rt.page * otp__rt.page;
     if (o->heap_limit || o->heap_limit_null || o->mailbox_limit || o->label || (stack && stack != otp__rt.opts.stack_size) || (o->handler && o->arg)) {
         otp__ext *x = otp__ext_of(s, p);
@@ -4900,7 +4915,7 @@ OTP__INLINE otp__thread *otp__wait(otp__thread *t, unsigned act, int64_t deadlin
 {
     otp__proc *p = t->cur;
     otp__put_rlx(&p->waits, (uint8_t)(why | (deadline ? OTP__TIMED : 0)));
-    if (otp__unlikely(p->flags & OTP__P_GUEST)) return otp__guest_wait(t, act, deadline);
+    if (otp__unlikely(p->special) && (p->flags & OTP__P_GUEST)) return otp__guest_wait(t, act, deadline);
     if (deadline) otp__arm(t->p, p, deadline, now);
     return otp__suspend(t, act);
 }
@@ -5151,7 +5166,7 @@ static void otp__leave_node(otp__proc *p, otp__node *n)
 void otp_leave(const otp_msg *m)
 {
     otp__thread *t = otp__in_proc();
-    if (m && &t->cur->cur->m == m) otp__leave_node(t->cur, t->cur->cur);
+    if (m && t->cur->cur && &t->cur->cur->m == m) otp__leave_node(t->cur, t->cur->cur);
     otp__out(t);
 }
 
@@ -5268,7 +5283,7 @@ static OTP__NOINLINE int otp__send_remote(otp_pid to, int tag, const void *data,
     return otp__rt.route ? otp__rt.route(to, tag, data, size, otp__rt.route_arg) : OTP_ENOPROC;
 }
 
-static bool otp__foreign_refused(otp__thread *t) { return otp__rt.det && !t->p && otp__get(&otp__rt.up) == 1; }
+static bool otp__foreign_refused(otp__thread *t) { return otp__unlikely(otp__rt.slow) && otp__rt.det && !t->p && otp__get(&otp__rt.up) == 1; }
 
 int otp_send(otp_pid to, int tag, const void *data, size_t size)
 {
@@ -5789,6 +5804,7 @@ otp_priority otp_set_priority(otp_priority prio)
     if ((unsigned)prio > OTP_PRIO_MAX) otp__badarg(t, "otp_set_priority", "no such priority:", prio);
     otp_priority old = (otp_priority)t->cur->prio;
     t->cur->prio = (uint8_t)prio;
+    t->cur->special = prio != OTP_PRIO_NORMAL || (t->cur->flags & (OTP__P_PINNED | OTP__P_GUEST));
     otp__out(t);
     return old;
 }
@@ -6577,6 +6593,9 @@ static uintptr_t otp__uc_sp(const ucontext_t *u)
 static void otp__uc_land(ucontext_t *u, otp__stack *k, void *arg)
 {
     uintptr_t sp = (uintptr_t)otp__stack_top(k);
+#if OTP__ASAN
+    __asan_unpoison_memory_region(k->base, (size_t)((char *)k - k->base));   /* the dropped frames had red zones */
+#endif
 #if defined(__x86_64__)
     sp -= 8;
     *(uintptr_t *)sp = 0;
@@ -6958,7 +6977,7 @@ static int otp__fd_wait_events(otp__sched *s, int64_t ms)
         otp__fd_event(s, (int)(uint32_t)ev[i].data.u64, (unsigned)(ev[i].data.u64 >> 32),
                       (e & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0, (e & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0);
     }
-    s->no_next = false;
+    s->no_next = otp__rt.det;
 #elif defined(OTP__KQUEUE)
     struct kevent ev[128];
     struct timespec ts = { timeout / 1000, (timeout % 1000) * 1000000L };
@@ -6969,7 +6988,7 @@ static int otp__fd_wait_events(otp__sched *s, int64_t ms)
         uint64_t token = (uint64_t)(uintptr_t)ev[i].udata;
         otp__fd_event(s, (int)(uint32_t)token, (unsigned)(token >> 32), ev[i].filter == EVFILT_READ, ev[i].filter == EVFILT_WRITE);
     }
-    s->no_next = false;
+    s->no_next = otp__rt.det;
 #else
     /* poll: whoever waits now, in steps, since new waiters cannot be added to a poll under way */
     static struct pollfd set[4096];
@@ -6994,7 +7013,7 @@ static int otp__fd_wait_events(otp__sched *s, int64_t ms)
         otp__fd *f = otp__fd_at(set[i].fd);
         otp__fd_event(s, set[i].fd, otp__get(&f->gen), (set[i].revents & ~POLLOUT) != 0, (set[i].revents & ~POLLIN) != 0);
     }
-    s->no_next = false;
+    s->no_next = otp__rt.det;
 #endif
     return n;
 }
@@ -7783,6 +7802,7 @@ static OTP__NOINLINE otp__thread *otp__become_guest(otp__thread *t)
         _Exit(134);
     }
     p->flags = OTP__P_GUEST;
+    p->special = true;
     p->thread = t;
     p->turn = UINT64_MAX;
     otp__put_rel(&p->head, OTP__EMPTY);
@@ -7899,6 +7919,7 @@ static otp__sched *otp__sched_new(int id)
     s->main = id == otp__rt.nscheds;
     s->rng = otp__rt.det ? otp__rt.opts.seed : (uint64_t)otp__clock() + (uint64_t)id;
     s->vnow = otp__rt.det ? 1000000000 : 0;
+    s->no_next = otp__rt.det || s->main;
     s->poll_deadline = -1;
     s->ref = otp__rt.det ? 0 : otp__rt.ref_base;
     otp__put_rlx(&s->next_due, INT64_MAX);

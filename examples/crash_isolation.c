@@ -18,6 +18,7 @@ static void close_file(void *arg)
     if (fclose(file) == 0) printf("file closed\n");
 }
 
+__attribute__((no_sanitize("undefined")))   /* which would tell of it before it happens */
 static void careless(void *arg)
 {
     (void)arg;
@@ -65,6 +66,7 @@ static void app(void *arg)
     printf("the adder goes on: %ld\n", sum);
 }
 
+/* .force_isolation: even under sanitizers and Valgrind, which else get the fault themselves. */
 int main(void) { return otp_run(app, NULL, &(otp_opts){ .force_isolation = true }); }
 
 /* Output:

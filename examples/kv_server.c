@@ -260,7 +260,7 @@ static void app(void *arg)
 
     for (;;) {
         const otp_msg *m;
-        otp_receive(m, OTP_INFINITY) {
+        otp_receive (m, OTP_INFINITY) {
         case OTP_DOWN:
             if (otp_same(m->from, all)) {
                 failed = failed || otp_reason_of(m)->kind != OTP_REASON_NORMAL;

@@ -58,6 +58,7 @@ static void app(void *arg)
     wait_exit("killed", b);
 }
 
+/* .force_isolation: the abort is contained even under sanitizers and Valgrind. */
 int main(void) { return otp_run(app, NULL, &(otp_opts){ .force_isolation = true }); }
 
 /* Output:

@@ -1195,6 +1195,13 @@ void __tsan_switch_to_fiber(void *fiber, unsigned flags);
 #define OTP__CHECK(x) ((void)0)
 #endif
 
+/* For snapshots of other processes' records: racy on purpose, in type-stable memory. */
+#if defined(__clang__)
+#define OTP__SNAPSHOT __attribute__((no_sanitize("thread")))
+#else
+#define OTP__SNAPSHOT __attribute__((no_sanitize_thread))
+#endif
+
 #define otp__get(p) atomic_load_explicit((p), memory_order_relaxed)
 #define otp__get_acq(p) atomic_load_explicit((p), memory_order_acquire)
 #define otp__get_seq(p) atomic_load_explicit((p), memory_order_seq_cst)
@@ -1842,7 +1849,7 @@ static struct otp__rt {
     atomic_uint blocked;        /* processes whose otp_blocking runs */
     /* threads */
     pthread_mutex_t mutex;
-    otp__thread *threads, *spare;
+    otp__thread *threads, *spare, *old_threads;
     int nthreads;
     atomic_uint monitor_futex, monitor_asleep;
     pthread_t monitor;
@@ -2115,9 +2122,10 @@ OTP__INLINE void otp__mem_push(otp__mem *mem, void *block, unsigned cls)
 {
     otp__list *l = &mem->list[cls];
     otp__chain *c = block;
+    if (otp__unlikely(l->count >= OTP__CHAIN)) otp__mem_spill(l, cls);     /* before: so that push and pop in turn do not move chains */
     c->next = l->head;
     l->head = c;
-    if (otp__unlikely(++l->count >= OTP__CHAIN)) otp__mem_spill(l, cls);
+    l->count++;
 }
 
 /* s is NULL for guests, which share one set of lists. */
@@ -4074,7 +4082,7 @@ static void otp__name_copy(otp__proc *p, char *out, size_t size)
 }
 
 /* "<3.1> name (spawned function at file.c:12)" */
-static void otp__describe(otp__proc *p, char *out, size_t size)
+OTP__SNAPSHOT static void otp__describe(otp__proc *p, char *out, size_t size)
 {
     char pid[32], name[64];
     (void)otp__pid_text(otp__pid(p), pid, sizeof pid);
@@ -4481,9 +4489,6 @@ static OTP__NOINLINE void otp__close_tell(otp__sched *s, otp__proc *p, uint64_t 
     otp__answer_rest(s, list, why, pid);
     p->first = p->handed = NULL;
     p->last = &p->first;
-    p->mark = NULL;
-    p->mark_ref = 0;
-    p->u.left = NULL;
 }
 
 /* Frees what the process owned. */
@@ -4528,7 +4533,8 @@ OTP__INLINE void otp__close(otp__thread *t, otp__proc *p, const otp_reason *why)
     uint64_t pid = otp__pid(p);
     if (otp__unlikely(otp__rt.slow)) otp__trace_exit(s, pid, why);
     uintptr_t h = atomic_exchange_explicit(&p->head, OTP__CLOSED, memory_order_seq_cst);   /* seq_cst: see 4.15 */
-    uintptr_t more = h | (uintptr_t)p->first | (uintptr_t)p->handed | (uintptr_t)otp__get_seq(&p->name) | p->has | (unsigned)otp__rt.at_exits;
+    uintptr_t more = h | (uintptr_t)p->first | (uintptr_t)p->handed | (uintptr_t)otp__get_seq(&p->name) | (unsigned)otp__rt.at_exits |
+                     (p->has & (OTP__HAS_REL | OTP__HAS_REQ));
     if (otp__unlikely(more != 0))
         otp__close_tell(s, p, pid, why, otp__head_list(h));
 }
@@ -4709,6 +4715,7 @@ OTP__INLINE otp__proc *otp__spawn_new(otp__thread *t, otp_fn *fn, void *arg, con
     p->mark = NULL;
     p->u.left = NULL;
     p->stack = NULL;
+    p->thread = NULL;
     p->run.fn = fn;
     p->arg = arg;
     p->place = place;
@@ -5948,24 +5955,25 @@ static int64_t otp__timer_due(otp__sched *s, const otp_timer_opts *o)
     return otp__due_ms(otp__deadline(s, o->time, &now));
 }
 
-otp_ref otp_timer(const otp_timer_opts *o)
+static OTP__NOINLINE otp__tmore *otp__timer_more(otp__sched *s, const otp_timer_opts *o)
+{
+    otp__tmore *more = otp__new(s, sizeof *more);
+    if (!more) return NULL;
+    more->interval = o->interval;
+    (void)snprintf(more->name, sizeof more->name, "%s", o->name ? o->name : "");
+    return more;
+}
+
+/* Inlined, so that the two short forms pay only for what they use. */
+OTP__INLINE otp_ref otp__timer_start(const otp_timer_opts *o)
 {
     otp_ref ref = { 0 };
-    if (!o || (o->time < 0 && !o->absolute) || o->interval < 0 || (o->size && !o->data) || (!o->timeout && !otp__tag_ok(o->tag))) return ref;
-    if (o->name && !otp__name_ok(o->name)) return ref;
+    if ((o->time < 0 && !o->absolute) || (o->size && !o->data) || (!o->timeout && !otp__tag_ok(o->tag))) return ref;
     otp__thread *t = otp__in();
     otp__sched *s = t->p;
     otp__node *n = otp__get(&otp__rt.up) ? otp__node_copy(t, o->to.id, o->timeout ? OTP_TIMEOUT_TAG : o->tag, OTP__K_MSG, o->data, o->size) : NULL;
     otp__timer *tm = n ? otp__timer_new(s) : NULL;
-    otp__tmore *more = NULL;
-    if (tm && (o->interval || o->name)) {
-        more = otp__new(s, sizeof *more);
-        if (more) {
-            more->interval = o->interval;
-            (void)snprintf(more->name, sizeof more->name, "%s", o->name ? o->name : "");
-        }
-    }
-    if (tm) {
+    if (otp__likely(tm != NULL)) {
         uint32_t gen = otp__get(&tm->state) >> 2;
         ref.id = OTP__TIMER_REF | (uint64_t)gen << 32 | tm->index;
         if (o->timeout) {
@@ -5975,7 +5983,7 @@ otp_ref otp_timer(const otp_timer_opts *o)
         otp__put_rlx(&tm->due, otp__timer_due(s, o));
         otp__put_rlx(&tm->to, o->to.id);
         tm->node = n;
-        tm->more = more;
+        tm->more = o->interval || o->name ? otp__timer_more(s, o) : NULL;
         otp__put_rel(&tm->state, gen << 2 | OTP__TIMER_ARMED);
         if (otp__likely(s && !s->main)) otp__timer_insert(s, tm);
         else otp__timer_inject(tm);
@@ -5987,14 +5995,20 @@ otp_ref otp_timer(const otp_timer_opts *o)
     return ref;
 }
 
+otp_ref otp_timer(const otp_timer_opts *o)
+{
+    if (!o || o->interval < 0 || (o->name && !otp__name_ok(o->name))) return (otp_ref){ 0 };
+    return otp__timer_start(o);
+}
+
 otp_ref otp_send_after(int64_t ms, otp_pid to, int tag, const void *data, size_t size)
 {
-    return otp_timer(&(otp_timer_opts){ .time = ms, .to = to, .tag = tag, .data = data, .size = size });
+    return otp__timer_start(&(otp_timer_opts){ .time = ms, .to = to, .tag = tag, .data = data, .size = size });
 }
 
 otp_ref otp_start_timer(int64_t ms, otp_pid to, const void *data, size_t size)
 {
-    return otp_timer(&(otp_timer_opts){ .time = ms, .to = to, .timeout = true, .data = data, .size = size });
+    return otp__timer_start(&(otp_timer_opts){ .time = ms, .to = to, .timeout = true, .data = data, .size = size });
 }
 
 static otp__timer *otp__timer_of(otp_ref ref, unsigned *armed)
@@ -7557,12 +7571,26 @@ static bool otp__thread_start(otp__thread *t);
 
 static otp__thread *otp__thread_new(void)
 {
-    otp__thread *t = OTP_MALLOC(sizeof *t);
+    otp__lock(&otp__rt.slot_lock);
+    otp__thread *t = otp__rt.old_threads;
+    if (t) otp__rt.old_threads = t->next;
+    otp__unlock(&otp__rt.slot_lock);
+    if (!t) t = OTP_MALLOC(sizeof *t);
     if (!t) return NULL;
     memset(t, 0, sizeof *t);
     otp__put_rlx(&t->steal, otp__rt.fence ? OTP__STEAL_FENCE : 0);
     otp__put_rlx(&t->in_rt, 1);
     return t;
+}
+
+/* Never really freed: a snapshot may still look at the T that a process ran on last. */
+static void otp__thread_free(otp__thread *t)
+{
+    otp__lock(&otp__rt.slot_lock);
+    t->cur = NULL;
+    t->next = otp__rt.old_threads;
+    otp__rt.old_threads = t;
+    otp__unlock(&otp__rt.slot_lock);
 }
 
 static void otp__thread_assign(otp__thread *t, otp__sched *s)
@@ -7583,7 +7611,7 @@ static void otp__replace(otp__sched *s, int64_t now)
     if (!nt) {
         if (otp__rt.nthreads >= otp__rt.nscheds + 1024 || (nt = otp__thread_new()) == NULL) return;
         if (!otp__thread_start(nt)) {
-            OTP_FREE(nt);
+            otp__thread_free(nt);
             return;
         }
     }
@@ -7767,7 +7795,7 @@ static void otp__guest_end(void *arg)
         otp__bury(t, p, OTP_REASON_NORMAL);
     }
     otp__me = NULL;
-    OTP_FREE(t);
+    otp__thread_free(t);
 }
 
 static void otp__guest_key_make(void) { (void)pthread_key_create(&otp__guest_key, otp__guest_end); }
@@ -7979,7 +8007,7 @@ static void otp__threads_end(void)
         otp__thread *t = otp__rt.threads;
         otp__rt.threads = t->all_next;
         (void)pthread_join(t->pthread, NULL);
-        OTP_FREE(t);
+        otp__thread_free(t);
     }
     otp__rt.spare = NULL;
     otp__rt.nthreads = 0;
@@ -8063,7 +8091,7 @@ int otp_start(const otp_opts *opts)
             otp__put_rel(&t->futex, 1);
         }
         if (!t || !otp__thread_start(t)) {
-            if (t) OTP_FREE(t);
+            if (t) otp__thread_free(t);
             rc = OTP_ESYSLIMIT;
         }
     }
@@ -8081,7 +8109,7 @@ int otp_start(const otp_opts *opts)
 }
 
 /* `asked` (may be NULL) remembers by slot which generation has been told already. */
-static void otp__signal_some(otp_reason_kind kind, uint32_t *asked, uint32_t n)
+OTP__SNAPSHOT static void otp__signal_some(otp_reason_kind kind, uint32_t *asked, uint32_t n)
 {
     otp_reason why = otp_reason_make(kind, 0, NULL);
     otp__thread *t = otp__in();
@@ -8110,7 +8138,7 @@ static bool otp__await_none(int64_t ms)
     return true;
 }
 
-int otp_stop(int64_t timeout)
+OTP__SNAPSHOT int otp_stop(int64_t timeout)
 {
     otp__thread *self = otp__self_thread();
     if (self && self->p && self->cur) return OTP_EBADARG;
@@ -8286,7 +8314,7 @@ static const char *const otp__state_names[] = { "none", "running", "runnable", "
 static const char *const otp__waits_names[] = { "nothing", "a message", "a call", "an fd", "time", "blocking work", "a resume" };
 
 /* Told by the mailbox head, and by the thread that ran it last. */
-static otp_state otp__state_of(otp__proc *p)
+OTP__SNAPSHOT static otp_state otp__state_of(otp__proc *p)
 {
     uintptr_t h = otp__get_acq(&p->head);
     if (h == OTP__CLOSED) return OTP_STATE_NONE;
@@ -8303,7 +8331,7 @@ static void otp__info_waits(otp__proc *p, otp_info *o)
 }
 
 /* By the owner, or, `mine` false, from outside as a snapshot without locks. */
-static void otp__info_fill(otp__proc *p, otp_info *o, bool mine)
+OTP__SNAPSHOT static void otp__info_fill(otp__proc *p, otp_info *o, bool mine)
 {
     memset(o, 0, sizeof *o);
     o->pid.id = otp__pid(p);
@@ -8384,7 +8412,7 @@ static void otp__answer_ask(otp__sched *s, otp__proc *p, otp__node *n)
     otp__node_free(s, n);
 }
 
-bool otp_is_alive(otp_pid pid)
+OTP__SNAPSHOT bool otp_is_alive(otp_pid pid)
 {
     otp__thread *t = otp__in_proc();
     otp__proc *p = otp__find(pid.id);
@@ -8448,7 +8476,7 @@ int64_t otp_process_relations(otp_pid pid, enum otp_relation what, otp_pid *out,
     return rc;
 }
 
-size_t otp_processes(otp_pid *out, size_t max)
+OTP__SNAPSHOT size_t otp_processes(otp_pid *out, size_t max)
 {
     size_t n = 0;
     uint32_t slots = otp__get_acq(&otp__rt.slots);
@@ -8470,7 +8498,7 @@ size_t otp_stack_high_water(void)
     return used;
 }
 
-void otp_dump(int fd)
+OTP__SNAPSHOT void otp_dump(int fd)
 {
     char line[320];
     int len = snprintf(line, sizeof line, "%-14s %-20s %-9s %-13s %6s %10s %9s  %s\n", "pid", "name", "state", "waits for", "queue", "reductions", "heap", "spawned");
@@ -8493,7 +8521,7 @@ void otp_dump(int fd)
 }
 
 /* Logs what everybody but `except` waits for. Returns how many wait, 0 when somebody could go on. */
-static int otp__deadlock_report(otp__proc *except)
+OTP__SNAPSHOT static int otp__deadlock_report(otp__proc *except)
 {
     int n = 0;
     uint32_t slots = otp__get_acq(&otp__rt.slots);

@@ -137,6 +137,8 @@ for CC in gcc clang; do
 -O2 -DOTP_NO_ASM
 -O2 -DOTP_NO_VALGRIND
 -O2 -static
+-O1 -fsanitize=address,undefined
+-O1 -fsanitize=thread
 -O2 -Wl,-z,now
 FLAGS
 done

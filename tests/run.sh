@@ -63,6 +63,8 @@ if [ $# -eq 0 ]; then set -- tests/test_*.c; fi
 if ! compile "$BUILD/otp.o" tests/headers/implementation.c -c; then
     not_ok 'the implementation does not compile:'
     head -n 40 "$BUILD/otp.o.build.log"
+    total
+    exit
 fi
 printf '%s\n' "$@" | xargs -P 2 -n 1 sh tests/run.sh --build
 

@@ -421,7 +421,7 @@ static inline bool test_once(test_case *t, uint64_t seed)
     } else {
         int r = otp_run(test_app_main, t, &o);
         if (r != 0) {
-            test_line("# %s: failed: otp_run returned %d%s", t->name, r, r < 0 ? otp_strerror(r) : "");
+            test_line("# %s: failed: otp_run returned %d%s%s", t->name, r, r < 0 ? ": " : "", r < 0 ? otp_strerror(r) : "");
             atomic_store(&test_failed, true);
         }
         if (otp_processes(NULL, 0) != 0) {

@@ -380,8 +380,10 @@ TEST(stop_with_a_reason)
 {
     otp_ref ref;
     otp_pid p = start(&counter, 1000, &ref);
+    CHECK_EQ(otp_suspend_process(p), 0);                    /* so that it finds both */
     send_int(p, STOP, 31);
     send_int(p, ORDER, 1);                                  /* behind the stop: never handled */
+    CHECK_EQ(otp_resume_process(p), 0);
     expect(TEST_STOP, OTP_REASON_USER * 1000 + 31);
     const otp_reason *why = test_down(ref);
     CHECK_EQ(why->kind, OTP_REASON_USER);

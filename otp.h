@@ -1566,6 +1566,8 @@ enum {  /* otp__proc.has: what there is to clean up */
     OTP__HAS_FD = 2048
 };
 
+#define OTP__TIMED 0x80         /* in otp__proc.waits: there is a deadline */
+
 enum {  /* what the loop does with a process that left its stack */
     OTP__ACT_NONE, OTP__ACT_PARK = 1, OTP__ACT_SIGWAIT = 2,    /* the mailbox head that each means */
     OTP__ACT_YIELD, OTP__ACT_JOB, OTP__ACT_DONE
@@ -1685,7 +1687,8 @@ typedef struct otp__wheel {
     otp__tlink slot0[OTP__WHEEL0];
     otp__tlink slot[OTP__LEVELS][OTP__WHEEL];
     uint64_t bits0[OTP__WHEEL0 / 64], bits[OTP__LEVELS];
-    otp__tlink far;
+    otp__tlink far;             /* beyond the last level */
+    otp__tlink soon;            /* due before `now`, sorted: they fire at the next look */
 } otp__wheel;
 
 enum { OTP__ATTN_WANT = 1, OTP__ATTN_CLOCK = 2 };
@@ -1920,7 +1923,7 @@ static void otp__hibernated(void *proc);
 static void otp__exit_now(otp__thread *t, const otp_reason *why) OTP_NORETURN;
 static otp__proc *otp__idle(otp__sched *s);
 static otp__thread *otp__guest_thread(void);
-static void otp__timers_run(otp__sched *s);
+static void otp__timers_run(otp__sched *s, int64_t now);
 static void otp__timer_insert(otp__sched *s, otp__timer *tm);
 static int otp__fd_poll(otp__sched *s, int64_t ms);
 static void otp__fd_counted(otp__proc *p, bool on);
@@ -3257,7 +3260,10 @@ static OTP__NOINLINE void otp__periodic(otp__sched *s)
     (void)otp__inject_take(s);
     (void)otp__inbox_take(s);
     int64_t due = otp__get(&s->next_due);
-    if (due != INT64_MAX && otp__ms(otp__now(s)) >= due) otp__timers_run(s);
+    if (due != INT64_MAX) {
+        int64_t now = otp__ms(otp__now(s));
+        if (now >= due) otp__timers_run(s, now);
+    }
     if (otp__get(&otp__rt.fd_waiters)) (void)otp__fd_poll(s, 0);
     if (s->stack_count > OTP__STACK_HOT) otp__stack_limit(s);
 }
@@ -3499,6 +3505,16 @@ static void otp__wheel_init(otp__wheel *w, int64_t now)
     for (int l = 0; l < OTP__LEVELS; l++)
         for (int i = 0; i < OTP__WHEEL; i++) w->slot[l][i].next = w->slot[l][i].prev = &w->slot[l][i];
     w->far.next = w->far.prev = &w->far;
+    w->soon.next = w->soon.prev = &w->soon;
+}
+
+#define OTP__WHEEL_SLOTS (OTP__WHEEL0 + OTP__LEVELS * OTP__WHEEL + 2)
+static otp__tlink *otp__wheel_slot(otp__wheel *w, int i)
+{
+    if (i < OTP__WHEEL0) return &w->slot0[i];
+    i -= OTP__WHEEL0;
+    if (i < OTP__LEVELS * OTP__WHEEL) return &w->slot[i / OTP__WHEEL][i % OTP__WHEEL];
+    return i == OTP__LEVELS * OTP__WHEEL ? &w->far : &w->soon;
 }
 
 static otp__timer *otp__timer_at(uint32_t index)
@@ -3567,11 +3583,12 @@ OTP__INLINE void otp__tlink_remove(otp__tlink *l)
 
 static void otp__wheel_place(otp__wheel *w, otp__timer *tm, bool front)
 {
-    int64_t due = otp__get(&tm->due);
-    if (due < w->now) due = w->now;
-    int64_t delta = due - w->now;
+    int64_t due = otp__get(&tm->due), delta = due - w->now;
     otp__tlink *slot = &w->far;
-    if (delta < OTP__WHEEL0) {
+    if (otp__unlikely(delta < 0)) {
+        for (slot = &w->soon; slot->prev != &w->soon && otp__get(&((otp__timer *)(void *)slot->prev)->due) > due;) slot = slot->prev;
+        front = false;
+    } else if (delta < OTP__WHEEL0) {
         unsigned i = (unsigned)due & (OTP__WHEEL0 - 1);
         slot = &w->slot0[i];
         w->bits0[i / 64] |= (uint64_t)1 << (i % 64);
@@ -3605,10 +3622,9 @@ static void otp__wheel_cascade(otp__wheel *w, otp__tlink *slot)
     }
 }
 
-/* The earliest time at which something may be due: exact in the first level, else when a slot cascades. */
-static int64_t otp__wheel_next(const otp__wheel *w)
+/* The earliest slot, from w->now on, that has something to do: exact in the first level, else when it cascades. */
+static int64_t otp__wheel_next_slot(const otp__wheel *w)
 {
-    if (w->count == 0) return INT64_MAX;
     int64_t best = INT64_MAX;
     for (int n = 0; n < OTP__WHEEL0;) {
         unsigned i = (unsigned)(w->now + n) & (OTP__WHEEL0 - 1);
@@ -3633,20 +3649,26 @@ static int64_t otp__wheel_next(const otp__wheel *w)
     }
     if (w->far.next != &w->far) {
         int shift = 8 + 6 * OTP__LEVELS;
-        int64_t at = ((w->now >> shift) + 1) << shift;
+        int64_t at = ((w->now + ((int64_t)1 << shift) - 1) >> shift) << shift;
         if (at < best) best = at;
     }
     return best;
+}
+
+/* The earliest time at which something may be due. */
+static int64_t otp__wheel_next(const otp__wheel *w)
+{
+    if (w->count == 0) return INT64_MAX;
+    if (w->soon.next != &w->soon) return otp__get(&((otp__timer *)(void *)w->soon.next)->due);
+    return otp__wheel_next_slot(w);
 }
 
 static void otp__timer_sweep(otp__sched *s)
 {
     otp__wheel *w = &s->wheel;
     size_t left = 0;
-    for (int i = 0; i < OTP__WHEEL0 + OTP__LEVELS * OTP__WHEEL + 1; i++) {
-        otp__tlink *slot = i < OTP__WHEEL0 ? &w->slot0[i]
-                         : i < OTP__WHEEL0 + OTP__LEVELS * OTP__WHEEL ? &w->slot[(i - OTP__WHEEL0) / OTP__WHEEL][(i - OTP__WHEEL0) % OTP__WHEEL]
-                         : &w->far;
+    for (int i = 0; i < OTP__WHEEL_SLOTS; i++) {
+        otp__tlink *slot = otp__wheel_slot(w, i);
         for (otp__tlink *l = slot->next, *next; l != slot; l = next) {
             next = l->next;
             otp__timer *tm = (otp__timer *)(void *)l;
@@ -3715,12 +3737,21 @@ static OTP__NOINLINE void otp__arm_slow(otp__sched *s, otp__proc *p, int64_t dea
 
 OTP__INLINE void otp__arm(otp__sched *s, otp__proc *p, int64_t deadline, int64_t now)
 {
-    if (p->armed > now && p->armed <= deadline) return;
+    if (p->armed > now && p->armed <= deadline && !otp__rt.det) return;
     otp__arm_slow(s, p, deadline);
 }
 
 static int otp__name_find(const char *name, uint64_t *pid);
 static void otp__deliver(otp__sched *s, uint64_t to, otp__node *n);
+
+/* Deterministic mode: nobody would notice it, so the clock need not stop there. */
+static bool otp__timer_stale(otp__timer *tm, uint64_t to)
+{
+    if (tm->more && tm->more->name[0]) return false;
+    otp__proc *p = otp__find(to);
+    if (!p || otp__get(&p->head) == OTP__CLOSED) return true;
+    return !tm->node && (!(otp__get(&p->waits) & OTP__TIMED) || otp__due_ms(p->armed) != otp__get(&tm->due));
+}
 
 static void otp__timer_fire(otp__sched *s, otp__timer *tm)
 {
@@ -3732,6 +3763,14 @@ static void otp__timer_fire(otp__sched *s, otp__timer *tm)
         return;
     }
     uint64_t to = otp__get(&tm->to);
+    if (otp__rt.det) {
+        if (otp__timer_stale(tm, to)) {
+            otp__timer_free(s, tm);
+            return;
+        }
+        int64_t ns = otp__get(&tm->due) * 1000000;
+        if (ns > s->vnow) s->vnow = ns;
+    }
     if (!tm->node) {
         otp__hint(s, to);
         otp__timer_free(s, tm);
@@ -3759,11 +3798,39 @@ static void otp__timer_fire(otp__sched *s, otp__timer *tm)
     otp__deliver(s, to, n);
 }
 
-static OTP__NOINLINE void otp__timers_run(otp__sched *s)
+/* Fires a list that has been taken out of its slot. */
+static void otp__timers_fire(otp__sched *s, otp__tlink *first)
+{
+    for (otp__tlink *next; first; first = next) {
+        next = first->next;
+        s->wheel.count--;
+        otp__timer_fire(s, (otp__timer *)(void *)first);
+    }
+}
+
+static otp__tlink *otp__tlink_take(otp__tlink *slot)
+{
+    otp__tlink *first = slot->next;
+    if (first == slot) return NULL;
+    slot->prev->next = NULL;
+    slot->next = slot->prev = slot;
+    return first;
+}
+
+/* Fires what is due at `now` (ms). What is started while these fire waits for the next look. */
+static OTP__NOINLINE void otp__timers_run(otp__sched *s, int64_t now)
 {
     otp__wheel *w = &s->wheel;
-    int64_t now = otp__ms(otp__now(s));
     s->no_next = true;      /* those that wake go to the end of the line */
+    otp__tlink *last = &w->soon;
+    while (last->next != &w->soon && otp__get(&((otp__timer *)(void *)last->next)->due) <= now) last = last->next;
+    if (last != &w->soon) {
+        otp__tlink *first = w->soon.next, *rest = last->next;
+        w->soon.next = rest;
+        rest->prev = &w->soon;
+        last->next = NULL;
+        otp__timers_fire(s, first);
+    }
     while (w->now <= now && w->count > 0) {
         unsigned i = (unsigned)w->now & (OTP__WHEEL0 - 1);
         if (i == 0) {
@@ -3776,25 +3843,16 @@ static OTP__NOINLINE void otp__timers_run(otp__sched *s)
             }
             if (l == OTP__LEVELS) otp__wheel_cascade(w, &w->far);
         }
-        uint64_t bits = w->bits0[i / 64] >> (i % 64);
-        if (!(bits & 1)) {      /* go to the next slot in use, or to where the next word begins */
-            unsigned skip = bits ? (unsigned)__builtin_ctzll(bits) : 64 - i % 64;
-            w->now += skip;
-            if (w->now > now + 1) w->now = now + 1;
+        if (!(w->bits0[i / 64] >> (i % 64) & 1)) {      /* to the next slot in use, or the next cascade that brings some */
+            w->now++;
+            int64_t next = otp__wheel_next_slot(w);
+            w->now = next > now ? now + 1 : next;
             continue;
         }
-        otp__tlink *slot = &w->slot0[i];
         w->bits0[i / 64] &= ~((uint64_t)1 << (i % 64));
-        otp__tlink list = *slot;
-        w->now++;       /* what is started while these fire is not due before the next slot */
-        if (list.next == slot) continue;
-        slot->next = slot->prev = slot;
-        list.prev->next = NULL;
-        for (otp__tlink *l = list.next, *next; l; l = next) {
-            next = l->next;
-            w->count--;
-            otp__timer_fire(s, (otp__timer *)(void *)l);
-        }
+        otp__tlink *first = otp__tlink_take(&w->slot0[i]);
+        w->now++;
+        otp__timers_fire(s, first);
     }
     s->no_next = otp__rt.det;
     if (w->count == 0) w->now = now;
@@ -4915,8 +4973,6 @@ otp_pid otp_self(void)
 
 static otp__thread *otp__guest_wait(otp__thread *t, unsigned act, int64_t deadline);
 
-#define OTP__TIMED 0x80     /* in p->waits: there is a deadline */
-
 /* Parks the caller once. deadline in ns, 0: none. Comes back for any reason or none. */
 OTP__INLINE otp__thread *otp__wait(otp__thread *t, unsigned act, int64_t deadline, int64_t now, int why)
 {
@@ -5290,15 +5346,20 @@ static OTP__NOINLINE int otp__send_remote(otp_pid to, int tag, const void *data,
     return otp__rt.route ? otp__rt.route(to, tag, data, size, otp__rt.route_arg) : OTP_ENOPROC;
 }
 
-static bool otp__foreign_refused(otp__thread *t) { return otp__unlikely(otp__rt.slow) && otp__rt.det && !t->p && otp__get(&otp__rt.up) == 1; }
+/* What a thread that is not ours may not do: anything while nothing runs, and disturb a deterministic run. */
+static int otp__foreign(void)
+{
+    int up = otp__get(&otp__rt.up);
+    return up == 0 ? OTP_ENOTUP : otp__rt.det && up == 1 ? OTP_ENOTPROC : 0;
+}
 
 int otp_send(otp_pid to, int tag, const void *data, size_t size)
 {
     if (otp__unlikely(!otp__tag_ok(tag) || (size && !data))) return OTP_EBADARG;
     if (otp__unlikely(to.id & OTP__REMOTE)) return otp__send_remote(to, tag, data, size);
     otp__thread *t = otp__in();
-    int rc = OTP_ENOTPROC;
-    if (otp__likely(!otp__foreign_refused(t))) {
+    int rc = otp__likely(t->p != NULL) ? 0 : otp__foreign();
+    if (otp__likely(rc == 0)) {
         otp__node *n = otp__node_copy(t, to.id, tag, OTP__K_MSG, data, size);
         rc = otp__likely(n != NULL) ? otp__post(t->p, to.id, n) : OTP_ENOMEM;
     }
@@ -5950,7 +6011,8 @@ int otp_resume_process(otp_pid pid)
 
 static int64_t otp__timer_due(otp__sched *s, const otp_timer_opts *o)
 {
-    if (o->absolute) return o->time < 0 ? 0 : o->time;
+    int64_t last = INT64_MAX / 1000000 - 1;     /* the end of time: 292 years */
+    if (o->absolute) return o->time < 0 ? 0 : o->time > last ? last : o->time;
     int64_t now;
     return otp__due_ms(otp__deadline(s, o->time, &now));
 }
@@ -6380,6 +6442,7 @@ void otp_free(void *block)
 void *otp_realloc(void *block, size_t size)
 {
     if (!block) return otp_alloc(size);
+    if (size > SIZE_MAX / 2) return NULL;
     otp__block *b = (otp__block *)block - 1;
     if (size <= b->size) return block;
     if (b->cls != OTP__CLASS_BIG && sizeof *b + size <= otp__class_bytes[b->cls]) {
@@ -7303,7 +7366,7 @@ int otp_wait_fd(int fd, int events, int64_t ms)
         }
         int e = rc == 0 ? otp__fd_add(fd, f) : 0;
         if (rc == 0 && otp__get_acq(&f->gen) != gen) rc = OTP_ECLOSED;
-        if (rc == 0 && e < 0 && e != -EPERM) rc = otp__fd_error(-e);
+        if (rc == 0 && e < 0) rc = e == -EPERM ? OTP_EBADARG : otp__fd_error(-e);    /* EPERM: a regular file */
         if (rc == 0 && poll(&pfd, 1, 0) > 0) {
             if (pfd.revents & POLLNVAL) rc = OTP_EBADARG;
             else
@@ -7436,7 +7499,10 @@ static bool otp__look(otp__sched *s)
     (void)otp__inject_take(s);
     (void)otp__inbox_take(s);
     int64_t due = otp__get(&s->next_due);
-    if (due != INT64_MAX && otp__ms(otp__now(s)) >= due) otp__timers_run(s);
+    if (due != INT64_MAX) {
+        int64_t now = otp__ms(otp__now(s));
+        if (now >= due) otp__timers_run(s, now);
+    }
     if (otp__get(&s->len) == 0 && !otp__get(&s->run_next) && otp__get(&otp__rt.fd_waiters)) (void)otp__fd_poll(s, 0);
     return otp__get(&s->len) > 0 || otp__get(&s->run_next);
 }
@@ -7496,8 +7562,7 @@ static otp__proc *otp__idle_det(otp__sched *s)
         if (otp__get(&otp__rt.fd_waiters) && otp__fd_poll(s, 0) > 0 && otp__get(&s->len)) return otp__choose(s);
         int64_t due = otp__get(&s->next_due);
         if (due != INT64_MAX) {
-            if (due * 1000000 > s->vnow) s->vnow = due * 1000000;
-            otp__timers_run(s);
+            otp__timers_run(s, due);    /* sets the clock, if any of them is still wanted */
             if (otp__get(&s->len) > 0) return otp__choose(s);
             continue;
         }
@@ -7959,10 +8024,8 @@ static void otp__sched_free(otp__sched *s)
 {
     if (!s) return;
     otp__wheel *w = &s->wheel;
-    for (int i = 0; i < OTP__WHEEL0 + OTP__LEVELS * OTP__WHEEL + 1; i++) {
-        otp__tlink *slot = i < OTP__WHEEL0 ? &w->slot0[i]
-                         : i < OTP__WHEEL0 + OTP__LEVELS * OTP__WHEEL ? &w->slot[(i - OTP__WHEEL0) / OTP__WHEEL][(i - OTP__WHEEL0) % OTP__WHEEL]
-                         : &w->far;
+    for (int i = 0; i < OTP__WHEEL_SLOTS; i++) {
+        otp__tlink *slot = otp__wheel_slot(w, i);
         for (otp__tlink *l = slot->next, *next; l != slot; l = next) {
             next = l->next;
             otp__timer_free(s, (otp__timer *)(void *)l);

@@ -1,4 +1,5 @@
 /* word_count.c: wc: lines, words and bytes of text files, one process per file, results as messages.
+   (Words end at ASCII white space; wc knows some Unicode spaces besides.)
    cc -O2 -pthread -I.. word_count.c -o word_count
    args: data/fable.txt data/list.txt data/empty.txt data/no_newline.txt */
 

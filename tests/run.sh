@@ -100,6 +100,6 @@ while read -r name mode; do
     esac
     # The failing tests first, then the end of the log, where a crash report or a sanitizer speaks.
     grep '^not ok' "$log" | head -n 20 | sed 's/^/     /'
-    tail -n "${SHOW_LINES:-60}" "$log" | sed 's/^/   | /'
+    grep -v '^ok ' "$log" | tail -n "${SHOW_LINES:-60}" | sed 's/^/   | /'
 done <"$list"
 total

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Keeps the table of docs/differences.md true: which test proves which rule of Erlang's processes.
-# A test belongs to rule 17 when its name starts with rule_17_; rule_17_18_… belongs to both.
+# A test belongs to rule 17 when its name starts with rule_17_; rule_17_18_… and rule_17_and_18_… belong to both.
 #
 #   tools/rules.sh            fails for a rule that has neither a test nor a line that starts with "- **N.**",
 #                             and for a row that is not what the tests say
@@ -17,7 +17,8 @@ for file in tests/test_*.c; do
     sed -n 's/^TEST[A-Z_]*(\(rule_[0-9][a-z0-9_]*\).*/\1/p' "$file" |
         awk -v file="$(basename "$file")" '{
             n = split($1, part, "_")
-            for (i = 2; i <= n && part[i] ~ /^[0-9]+$/; i++) print part[i] + 0, $1, file
+            for (i = 2; i <= n && part[i] ~ /^([0-9]+|and)$/; i++)
+                if (part[i] != "and") print part[i] + 0, $1, file
         }'
 done | sort -k1,1n -k3,3 -k2,2 | awk -v doc="$doc" -v new="$new" -v mode="$mode" '
     function fail(text) { print "FAIL " text; failed++ }

@@ -47,7 +47,7 @@ quick() {
     step 'examples' env CFLAGS=-O0 sh tools/run_example.sh        # its own flags come in the wide tier
     step 'snippets of the documentation' sh tools/snippets.sh
     step 'tests, 1, 2 and 8 schedulers' env MODES='1 2 8' sh tests/run.sh
-    step 'tests, deterministic, 20 seeds' env MODES='1..20' JOBS=2 sh tests/run.sh
+    step 'tests, deterministic, 100 seeds' env MODES='1..100' JOBS=2 sh tests/run.sh
     if [ -f tests/kv.sh ]; then step 'key-value server' sh tests/kv.sh; fi
 }
 

@@ -1862,7 +1862,7 @@ static struct otp__rt {
     int main_event;
     bool main_event_up, forked;
     uint64_t ref_base;          /* references go on over restarts */
-    atomic_uint stop;
+    atomic_uint stop, closing, outside;     /* closing: schedulers are about to be freed */
     _Atomic(uint64_t) live;     /* processes that count for otp_stop; kept per spawn and exit in guests, else per P */
     /* names */
     otp__spin name_lock;
@@ -2238,6 +2238,9 @@ static otp__stack *otp__stack_describe(char *map, size_t size, size_t guard, boo
 {
     unsigned color = (unsigned)((uintptr_t)map / (size + guard)) % 20;
     char *top = map + guard + size;
+#if OTP__ASAN
+    __asan_unpoison_memory_region(map + guard, size);   /* the addresses may have been another stack's */
+#endif
     otp__stack *k = (otp__stack *)(void *)(top - ((sizeof(otp__stack) + 63) & ~(size_t)63) - color * 64);
     memset(k, 0, sizeof *k);
     k->base = map + guard;
@@ -2536,7 +2539,7 @@ OTP__INLINE otp__proc *otp__find(uint64_t id)
     char *slab = otp__get_acq(&otp__rt.slabs[slot / OTP__PROCS_PER_SLAB]);
     if (otp__unlikely(!slab)) return NULL;
     otp__proc *p = (otp__proc *)(void *)(slab + (size_t)(slot % OTP__PROCS_PER_SLAB) * OTP__PROC_BYTES);
-    return otp__get(&p->pid) == id ? p : NULL;
+    return otp__get_acq(&p->pid) == id ? p : NULL;      /* acquire: who finds it dead sees what it did */
 }
 
 /* A chain of free records for a P: from the common list, or carved. Returns NULL at the process limit. */
@@ -2673,8 +2676,18 @@ static void otp__futex_wake(atomic_uint *word)
 #endif
 }
 
+/* Threads that are not ours touch schedulers only between these two: a stop waits for them before it frees any. A pair:
+   they count up (seq_cst) and look at `closing`; the stop sets `closing` (seq_cst) and looks at the count. */
+static bool otp__outside_in(void)
+{
+    atomic_fetch_add_explicit(&otp__rt.outside, 1, memory_order_seq_cst);
+    return !otp__get_seq(&otp__rt.closing);
+}
+
+static void otp__outside_out(void) { atomic_fetch_sub_explicit(&otp__rt.outside, 1, memory_order_release); }
+
 /* For processes that become runnable on a thread without a P of the right kind. */
-static void otp__inject(otp__proc *p)
+static void otp__inject_in(otp__proc *p)
 {
     if ((p->flags & OTP__P_PINNED) && !otp__rt.det) {
         otp__sched *m = otp__rt.sched[otp__rt.nscheds];
@@ -2693,6 +2706,12 @@ static void otp__inject(otp__proc *p)
     otp__put_seq(&otp__rt.inject_count, otp__get(&otp__rt.inject_count) + 1);
     otp__unlock(&otp__rt.inject_lock);
     if (otp__get_seq(&otp__rt.nidle)) otp__wake_for_work();
+}
+
+static void otp__inject(otp__proc *p)
+{
+    if (otp__outside_in()) otp__inject_in(p);
+    otp__outside_out();
 }
 
 static void otp__enqueue(otp__sched *s, otp__proc *p, int queue)
@@ -2979,6 +2998,7 @@ OTP__INLINE bool otp__push(otp__sched *s, otp__proc *p, otp__node *n)
             n->next = otp__head_list(h);
             if (otp__cas_weak(&p->head, &h, (uintptr_t)n | (h & OTP__NUDGE), memory_order_release)) return true;
         } else if (h == OTP__CLOSED) {
+            (void)otp__get_acq(&p->head);   /* as in otp__find */
             return false;
         } else {    /* SIGWAIT */
             otp__node *list = otp__head_list(h);
@@ -3495,6 +3515,7 @@ OTP__INLINE otp__thread *otp__count(otp__thread *t, int n)
    deadlines fire in the order of their start. */
 
 #define OTP__TIMER_REF ((uint64_t)1 << 63)
+#define OTP__BY_NAME UINT64_MAX         /* otp__timer.to: the name is looked up when it fires */
 
 static void otp__wheel_init(otp__wheel *w, int64_t now)
 {
@@ -3663,6 +3684,12 @@ static int64_t otp__wheel_next(const otp__wheel *w)
     return otp__wheel_next_slot(w);
 }
 
+static bool otp__timer_dead(uint64_t to)
+{
+    otp__proc *p = to == OTP__BY_NAME ? NULL : otp__find(to);
+    return to != OTP__BY_NAME && (!p || otp__get_acq(&p->head) == OTP__CLOSED);
+}
+
 static void otp__timer_sweep(otp__sched *s)
 {
     otp__wheel *w = &s->wheel;
@@ -3673,7 +3700,7 @@ static void otp__timer_sweep(otp__sched *s)
             next = l->next;
             otp__timer *tm = (otp__timer *)(void *)l;
             unsigned state = otp__get_acq(&tm->state);
-            bool dead = !(tm->more && tm->more->name[0]) && !otp__find(otp__get(&tm->to));
+            bool dead = otp__timer_dead(otp__get(&tm->to));
             if (dead && (state & 3) == OTP__TIMER_ARMED)
                 dead = otp__cas(&tm->state, &state, (state & ~3u) | OTP__TIMER_CANCELLED, memory_order_acq_rel);
             if (!dead && (state & 3) != OTP__TIMER_CANCELLED) {
@@ -3714,7 +3741,8 @@ static void otp__timer_inject(otp__timer *tm)
     otp__rt.inject_timers = tm;
     otp__put_seq(&otp__rt.inject_count, otp__get(&otp__rt.inject_count) + 1);
     otp__unlock(&otp__rt.inject_lock);
-    if (otp__get_seq(&otp__rt.nidle)) otp__wake_for_work();
+    if (otp__outside_in() && otp__get_seq(&otp__rt.nidle)) otp__wake_for_work();
+    otp__outside_out();
 }
 
 OTP__INLINE int64_t otp__due_ms(int64_t ns) { return (ns + 999999) / 1000000; }
@@ -3747,9 +3775,8 @@ static void otp__deliver(otp__sched *s, uint64_t to, otp__node *n);
 /* Deterministic mode: nobody would notice it, so the clock need not stop there. */
 static bool otp__timer_stale(otp__timer *tm, uint64_t to)
 {
-    if (tm->more && tm->more->name[0]) return false;
+    if (otp__timer_dead(to)) return true;
     otp__proc *p = otp__find(to);
-    if (!p || otp__get(&p->head) == OTP__CLOSED) return true;
     return !tm->node && (!(otp__get(&p->waits) & OTP__TIMED) || otp__due_ms(p->armed) != otp__get(&tm->due));
 }
 
@@ -3778,7 +3805,7 @@ static void otp__timer_fire(otp__sched *s, otp__timer *tm)
     }
     otp__node *n = tm->node;
     otp__tmore *more = tm->more;
-    if (more && more->name[0] && otp__name_find(more->name, &to) < 0) to = 0;
+    if (to == OTP__BY_NAME && otp__name_find(more->name, &to) < 0) to = 0;
     n->to = to;
     if (more && more->interval > 0 && (more->name[0] || otp__find(to))) {
         otp__node *copy = otp__node_new(s, n->m.from.id, to, n->m.tag, OTP__K_MSG, n->m.size);
@@ -4760,7 +4787,7 @@ OTP__INLINE otp__proc *otp__spawn_new(otp__thread *t, otp_fn *fn, void *arg, con
     otp__proc *p = otp__slot_take(t->p);
     if (otp__unlikely(!p)) return NULL;
     uint64_t pid = otp__pid(p) + 1;
-    otp__put_rlx(&p->pid, pid);
+    otp__put_rel(&p->pid, pid);
     p->handed = NULL;
     p->prio = OTP_PRIO_NORMAL;
     p->flags = 0;
@@ -6043,7 +6070,7 @@ OTP__INLINE otp_ref otp__timer_start(const otp_timer_opts *o)
             if (t->cur && o->to.id == otp__pid(t->cur)) otp__mark(t->cur, ref.id);
         }
         otp__put_rlx(&tm->due, otp__timer_due(s, o));
-        otp__put_rlx(&tm->to, o->to.id);
+        otp__put_rlx(&tm->to, o->name ? OTP__BY_NAME : o->to.id);
         tm->node = n;
         tm->more = o->interval || o->name ? otp__timer_more(s, o) : NULL;
         otp__put_rel(&tm->state, gen << 2 | OTP__TIMER_ARMED);
@@ -6097,8 +6124,7 @@ int64_t otp_read_timer(otp_ref ref)
     if (tm) {
         uint64_t to = otp__get(&tm->to);
         left = otp__timer_left(t, tm);
-        otp__proc *p = otp__find(to);
-        if ((to && (!p || otp__get_acq(&p->head) == OTP__CLOSED)) || otp__get_acq(&tm->state) != armed) left = OTP_ENOENT;
+        if (otp__timer_dead(to) || otp__get_acq(&tm->state) != armed) left = OTP_ENOENT;
     }
     otp__out(t);
     return left;
@@ -6118,8 +6144,7 @@ int64_t otp_cancel_timer(otp_ref ref)
         int owner = otp__get(&tm->owner);
         if (!otp__cas(&tm->state, &armed, (armed & ~3u) | OTP__TIMER_CANCELLED, memory_order_acq_rel)) left = OTP_ENOENT;
         else {
-            otp__proc *p = otp__find(to);
-            if (to && (!p || otp__get_acq(&p->head) == OTP__CLOSED)) left = OTP_ENOENT;
+            if (otp__timer_dead(to)) left = OTP_ENOENT;
             if (s && owner == s->id) {
                 otp__tlink_remove(&tm->link);
                 s->wheel.count--;
@@ -6866,6 +6891,7 @@ static struct {
     pthread_cond_t cond;
     otp__job *first, **last;
     int threads, idle, queued;
+    bool quit;
 } otp__pool = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
 
 static void *otp__pool_main(void *arg)
@@ -6875,7 +6901,7 @@ static void *otp__pool_main(void *arg)
     for (;;) {
         otp__job *j = otp__pool.first;
         if (!j) {
-            if (!otp__get(&otp__rt.up)) break;      /* the runtime has stopped */
+            if (otp__pool.quit) break;      /* the runtime stops */
             struct timespec ts;
             (void)clock_gettime(CLOCK_REALTIME, &ts);
             ts.tv_sec += 10;
@@ -6934,8 +6960,10 @@ static bool otp__pool_add(otp__job *j)
 static void otp__pool_stop(void)
 {
     (void)pthread_mutex_lock(&otp__pool.mutex);
+    otp__pool.quit = true;
     (void)pthread_cond_broadcast(&otp__pool.cond);
     while (otp__pool.threads > 0) (void)pthread_cond_wait(&otp__pool.cond, &otp__pool.mutex);
+    otp__pool.quit = false;
     (void)pthread_mutex_unlock(&otp__pool.mutex);
 }
 
@@ -7571,8 +7599,8 @@ static otp__proc *otp__idle_det(otp__sched *s)
             continue;
         }
         if (otp__live() > 0 && otp__get(&otp__rt.up) == 1 && !otp__rt.deadlocked && !otp__get_seq(&otp__rt.app_done)) {
+            if (otp__deadlock_report(NULL) == 0) continue;      /* one is on its way here */
             otp__rt.deadlocked = true;
-            (void)otp__deadlock_report(NULL);
             otp__signal_all(OTP_REASON_KILL);
             if (otp__get(&s->len) > 0 || otp__get(&s->run_next)) return otp__choose(s);
             continue;
@@ -8056,6 +8084,8 @@ static void otp__sched_free(otp__sched *s)
 
 static void otp__threads_end(void)
 {
+    otp__put_seq(&otp__rt.closing, 1);
+    while (otp__get_acq(&otp__rt.outside) != 0) (void)sched_yield();
     otp__put_seq(&otp__rt.stop, 1);
     for (int i = 0; i < otp__rt.nscheds; i++) otp__wake(otp__rt.sched[i]);
     otp__put_seq(&otp__rt.monitor_futex, 1);
@@ -8115,6 +8145,7 @@ int otp_start(const otp_opts *opts)
     otp__clock_start();
     (void)pthread_mutex_init(&otp__rt.mutex, NULL);
     otp__put_rlx(&otp__rt.stop, 0);
+    otp__put_seq(&otp__rt.closing, 0);
     otp__put_rlx(&otp__rt.nidle, 0);
     otp__put_rlx(&otp__rt.poller, 0);
     otp__put_rlx(&otp__rt.spinning, 0);
@@ -8242,9 +8273,9 @@ OTP__SNAPSHOT int otp_stop(int64_t timeout)
             return OTP_ESYSLIMIT;
         }
     }
+    otp__pool_stop();
     otp__threads_end();
     otp__put_seq(&otp__rt.up, 0);
-    otp__pool_stop();
     return killed;
 }
 
@@ -8615,7 +8646,7 @@ int otp_check_deadlock(void)
     uint32_t timers = otp__get_acq(&otp__rt.timer_slots);
     for (uint32_t i = 0; possible && i < timers; i++) {     /* a timer whose message somebody will get */
         otp__timer *tm = otp__timer_at(i);
-        possible = (otp__get_acq(&tm->state) & 3) != OTP__TIMER_ARMED || !tm->node || (otp__get(&tm->to) && !otp__find(otp__get(&tm->to)));
+        possible = (otp__get_acq(&tm->state) & 3) != OTP__TIMER_ARMED || !tm->node || otp__timer_dead(otp__get(&tm->to));
     }
     int n = possible ? otp__deadlock_report(t->cur) : 0;
     otp__out(t);

@@ -338,6 +338,31 @@ TEST_REAL(a_waiter_that_is_killed_frees_the_fd)
     close_both(fds);
 }
 
+TEST_REAL(a_waiter_that_is_killed_is_not_waited_for)
+{
+    /* A deadlock is found again once nobody waits for an fd. */
+    int fds[2];
+    otp_ref ref, idle;
+    pair(fds);
+    otp_pid q = test_start(test_idle_ready, NULL, &idle);
+    for (int i = 0; i < 3; i++) {
+        otp_pid p = start(reads_one, &fds[0], sizeof fds[0], &ref);
+        test_until_waiting(p, OTP_WAITS_FD);
+        CHECK_EQ(otp_check_deadlock(), 0);
+        CHECK_EQ(otp_exit_signal(p, OTP_KILL), 0);
+        (void)test_down(ref);
+    }
+    int n = 0;
+    for (int i = 0; i < 3000 && n != 1; i++) {
+        n = otp_check_deadlock();
+        if (n != 1) otp_yield();
+    }
+    CHECK_EQ(n, 1);
+    CHECK_EQ(otp_send(q, TEST_STOP, NULL, 0), 0);
+    (void)test_down(idle);
+    close_both(fds);
+}
+
 TEST_REAL(messages_do_not_end_an_fd_wait)
 {
     int fds[2];

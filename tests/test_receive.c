@@ -678,6 +678,46 @@ TEST(leave_after_recv_puts_the_message_back)
     CHECK(mailbox_empty());
 }
 
+static void nothing(void *arg) { (void)arg; }
+
+TEST(leave_after_the_neighbours_in_the_mailbox_are_gone)
+{
+    /* In the mailbox: A, DOWN, B, DOWN, C. The body takes away what stands beside the message that it leaves. */
+    const otp_msg *m;
+    for (int which = A; which <= C; which++) {
+        otp_ref r[2];
+        int seen = 0;
+        for (int i = 0; i < 2; i++) {
+            CHECK_EQ(OTP_SEND(otp_self(), A + i, A + i), 0);
+            otp_pid p = otp_spawn_monitor(nothing, NULL, &r[i]);
+            while (otp_is_alive(p)) otp_yield();
+            otp_info info;
+            do {
+                CHECK_EQ(otp_process_info(otp_self(), &info), 0);
+                if (info.message_queue_len < 2 * (size_t)i + 2) otp_yield();
+            } while (info.message_queue_len < 2 * (size_t)i + 2);
+        }
+        CHECK_EQ(OTP_SEND(otp_self(), C, C), 0);
+        otp_receive (m, 0) {
+            case A:
+            case B:
+            case C:
+                if (m->tag != which) { otp_leave(m); break; }
+                seen++;
+                CHECK(!otp_demonitor(r[0], OTP_FLUSH | OTP_INFO));
+                CHECK(!otp_demonitor(r[1], OTP_FLUSH | OTP_INFO));
+                otp_leave(m);
+                break;
+        }
+        CHECK_EQ(seen, 1);
+        for (int i = A; i <= C; i++) {
+            m = otp_recv(0);
+            CHECK(m != NULL && m->tag == i && number(m) == i);
+        }
+        CHECK(mailbox_empty());
+    }
+}
+
 static void selective_sender(void *arg)
 {
     struct job *j = arg;

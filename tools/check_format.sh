@@ -22,7 +22,8 @@ plain() {
         END { if (NR && $0 == "") say("an empty line at the end"); exit bad }' "$1"
 }
 
-words() { sed "s/{ *}/{}/g" | tr -s " \n" "\n\n"; }
+# Left alone besides: empty braces, the colons of asm, and the backslashes of macros.
+words() { sed 's/{ *}/{}/g; s/: *: *:/: : :/g; s/: *:/: :/g; s/ *\\$//' | tr -s ' \n' '\n\n'; }
 
 clang_formatted() {
     words <"$1" >build/format.have

@@ -1322,12 +1322,13 @@ OTP__INLINE OTP_NORETURN void otp__ctx_go_fresh(void *top, void (*fn)(void *), v
 static OTP__NOINLINE void otp__enter(void (*fn)(void *), void *arg)
 {
     register void *a __asm__("rdi") = arg;
+    register void (*g)(void *) __asm__("rcx") = fn;     /* not the compiler's choice: it could be rbp */
     __asm__ volatile("movq %%rsp, %%r12\n\tmovq %%rbp, %%r13\n\tsubq $128, %%rsp\n\tandq $-16, %%rsp\n\txorl %%ebp, %%ebp\n\t"
                      OTP__CFI(".cfi_remember_state\n\t.cfi_undefined rip\n\t.cfi_undefined rbp\n\t")
-                     "call *%[fn]\n\tmovq %%r13, %%rbp\n\tmovq %%r12, %%rsp\n\t" OTP__CFI(".cfi_restore_state\n\t")
-                     : "+r"(a)
-                     : [fn] "r"(fn)
-                     : "rax", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "memory", "cc", OTP__CLOB_FP);
+                     "call *%%rcx\n\tmovq %%r13, %%rbp\n\tmovq %%r12, %%rsp\n\t" OTP__CFI(".cfi_restore_state\n\t")
+                     : "+r"(a), "+r"(g)
+                     :
+                     : "rax", "rdx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "memory", "cc", OTP__CLOB_FP);
 }
 
 #elif defined(__aarch64__) && !defined(__ILP32__) && !defined(OTP_NO_ASM)
@@ -1395,11 +1396,12 @@ OTP__INLINE OTP_NORETURN void otp__ctx_go_fresh(void *top, void (*fn)(void *), v
 static OTP__NOINLINE void otp__enter(void (*fn)(void *), void *arg)
 {
     register void *a __asm__("x0") = arg;
+    register void (*g)(void *) __asm__("x1") = fn;
     __asm__ volatile("mov x20, x29\n\tmov x29, xzr\n\t" OTP__CFI(".cfi_remember_state\n\t.cfi_undefined x30\n\t")
-                     "blr %[fn]\n\tmov x29, x20\n\t" OTP__CFI(".cfi_restore_state\n\t")
-                     : "+r"(a)
-                     : [fn] "r"(fn)
-                     : "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15",
+                     "blr x1\n\tmov x29, x20\n\t" OTP__CFI(".cfi_restore_state\n\t")
+                     : "+r"(a), "+r"(g)
+                     :
+                     : "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15",
                        "x16", "x17", OTP__X18 "x20", "x30", "memory", "cc", OTP__CLOB_FP);
 }
 
@@ -1456,11 +1458,12 @@ OTP__INLINE OTP_NORETURN void otp__ctx_go_fresh(void *top, void (*fn)(void *), v
 static OTP__NOINLINE void otp__enter(void (*fn)(void *), void *arg)
 {
     register void *a __asm__("a0") = arg;
+    register void (*g)(void *) __asm__("a1") = fn;
     __asm__ volatile("mv s2, s0\n\tli s0, 0\n\t" OTP__CFI(".cfi_remember_state\n\t.cfi_undefined ra\n\t")
-                     "jalr %[fn]\n\tmv s0, s2\n\t" OTP__CFI(".cfi_restore_state\n\t")
-                     : "+r"(a)
-                     : [fn] "r"(fn)
-                     : "memory", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "ra", "t0", "t1", "t2", "t3", "t4", "t5", "t6",
+                     "jalr a1\n\tmv s0, s2\n\t" OTP__CFI(".cfi_restore_state\n\t")
+                     : "+r"(a), "+r"(g)
+                     :
+                     : "memory", "a2", "a3", "a4", "a5", "a6", "a7", "ra", "t0", "t1", "t2", "t3", "t4", "t5", "t6",
                        "s2", OTP__CLOB_FP);
 }
 

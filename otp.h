@@ -7004,12 +7004,20 @@ int otp_blocking(otp_fn *fn, void *arg)
    >> fd   One poll set, edge-triggered. Each direction of an fd has a word: 0, READY (an event came that nobody has
    used), or the pid that waits. A waiter tries the call first; then 0 -> pid and parks. The poller exchanges READY in
    and hints whoever stood there. The waiter that finds READY puts 0 and tries again: no edge is lost, since it is
-   recorded before the waiter can park. fds from otp_accept and otp_connect are registered once for their life; others are
+   recorded before the waiter can park. A read that got less than it asked for has emptied a stream: the next one
+   need not try first, since whatever comes from then on makes an event (an end that came together with the last bytes
+   does not: `hup` tells). fds from otp_accept and otp_connect are registered once for their life; others are
    re-armed at each wait, since they may have been closed and reused behind our back. */
 
 #define OTP__FD_READY UINT64_MAX       /* no pid */
 OTP__INLINE bool otp__fd_waiter(uint64_t w) { return w != 0 && w != OTP__FD_READY; }
-typedef struct otp__fd { _Atomic(uint64_t) wait[2]; atomic_uint gen; atomic_bool ours, added; } otp__fd;
+typedef struct otp__fd {
+    _Atomic(uint64_t) wait[2];
+    atomic_uint gen;
+    atomic_bool ours, added;
+    atomic_bool drained;        /* the last read got less than it asked for */
+    atomic_bool hup;            /* the other side has closed: there is an end to be read */
+} otp__fd;
 #define OTP__FD_CHUNK 1024
 static otp__fd *_Atomic otp__fd_chunks[1024];
 
@@ -7026,10 +7034,11 @@ static otp__fd *otp__fd_at(int fd)
     return &c[fd % OTP__FD_CHUNK];
 }
 
-static void otp__fd_event(otp__sched *s, int fd, unsigned gen, bool in, bool out)
+static void otp__fd_event(otp__sched *s, int fd, unsigned gen, bool in, bool out, bool hup)
 {
     otp__fd *f = otp__fd_at(fd);
     if (!f || (otp__get_acq(&f->gen) & 0xffffffu) != (gen & 0xffffffu)) return;   /* closed and reused since */
+    if (hup) otp__put_rel(&f->hup, true);
     for (int dir = 0; dir < 2; dir++)
         if (dir ? out : in) {
             /* acq_rel: the waiter's registration is seen, and it sees that the event came first */
@@ -7083,7 +7092,8 @@ static int otp__fd_wait_events(otp__sched *s, int64_t ms)
         }
         uint32_t e = ev[i].events;
         otp__fd_event(s, (int)(uint32_t)ev[i].data.u64, (unsigned)(ev[i].data.u64 >> 32),
-                      (e & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0, (e & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0);
+                      (e & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0, (e & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0,
+                      (e & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
     }
     s->no_next = otp__rt.det;
 #elif defined(OTP__KQUEUE)
@@ -7094,7 +7104,8 @@ static int otp__fd_wait_events(otp__sched *s, int64_t ms)
     for (int i = 0; i < n; i++) {
         if (ev[i].filter == EVFILT_USER) continue;
         uint64_t token = (uint64_t)(uintptr_t)ev[i].udata;
-        otp__fd_event(s, (int)(uint32_t)token, (unsigned)(token >> 32), ev[i].filter == EVFILT_READ, ev[i].filter == EVFILT_WRITE);
+        otp__fd_event(s, (int)(uint32_t)token, (unsigned)(token >> 32), ev[i].filter == EVFILT_READ, ev[i].filter == EVFILT_WRITE,
+                      (ev[i].flags & EV_EOF) != 0);
     }
     s->no_next = otp__rt.det;
 #else
@@ -7119,7 +7130,8 @@ static int otp__fd_wait_events(otp__sched *s, int64_t ms)
             continue;
         }
         otp__fd *f = otp__fd_at(set[i].fd);
-        otp__fd_event(s, set[i].fd, otp__get(&f->gen), (set[i].revents & ~POLLOUT) != 0, (set[i].revents & ~POLLIN) != 0);
+        otp__fd_event(s, set[i].fd, otp__get(&f->gen), (set[i].revents & ~POLLOUT) != 0, (set[i].revents & ~POLLIN) != 0,
+                      (set[i].revents & (POLLHUP | POLLERR)) != 0);
     }
     s->no_next = otp__rt.det;
 #endif
@@ -7240,6 +7252,8 @@ static void otp__fd_renew(int fd, bool ours)
         if (otp__fd_waiter(who)) otp__hint(NULL, who);
     }
     otp__put_rlx(&f->added, false);
+    otp__put_rlx(&f->drained, false);
+    otp__put_rlx(&f->hup, false);
     otp__put_rel(&f->ours, ours);
 }
 
@@ -7320,10 +7334,16 @@ static int64_t otp__io(int op, int fd, void *buf, size_t size, int64_t ms)
     int64_t rc = f ? 0 : OTP_EBADARG, deadline = 0;
     if (f && !otp__get(&f->ours) && !otp__nonblock(fd)) rc = OTP_EBADARG;
     unsigned gen = f ? otp__get_acq(&f->gen) : 0;
+    bool skip = false;
+#ifdef OTP__LINUX
+    skip = op == OTP__IO_READ && rc == 0 && ms != 0 && otp__get(&f->drained) && otp__get(&f->ours) && otp__get(&f->added) && !otp__get_acq(&f->hup);
+#endif
     while (rc == 0) {
-        int64_t n = otp__io_try(op, fd, buf, size);
+        int64_t n = skip ? -EAGAIN : otp__io_try(op, fd, buf, size);
+        skip = false;
         t->cur->reds += 50;     /* a system call */
         if (n != -EAGAIN) {
+            if (op == OTP__IO_READ) otp__put_rlx(&f->drained, n > 0 && (size_t)n < size);
             rc = n < 0 ? otp__fd_error((int)-n) : n;
             break;
         }

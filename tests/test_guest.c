@@ -388,8 +388,9 @@ TEST_PLAIN(bad_options)
     stop_runtime();
 }
 
-TEST_PLAIN(calls_without_a_runtime)
+static void *without_a_runtime(void *arg)
 {
+    (void)arg;
     otp_pid p = { 12345 };
     SHOULD(otp_spawn(nothing, NULL).id == 0);
     SHOULD(otp_send(p, PING, NULL, 0) < 0);
@@ -402,6 +403,15 @@ TEST_PLAIN(calls_without_a_runtime)
     SHOULD(otp_send_after(5, p, PING, NULL, 0).id == 0);
     SHOULD(otp_now() >= 0);
     SHOULD(otp_check_deadlock() == 0);
+    return NULL;
+}
+
+TEST_PLAIN(calls_without_a_runtime)
+{
+    threads(1, without_a_runtime, NULL);
+    start_runtime();
+    stop_runtime();
+    threads(2, without_a_runtime, NULL);
 }
 
 /* -- stopping those that do not end ------------------------------------------------------------------------------------- */

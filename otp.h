@@ -1115,7 +1115,8 @@ template <class T> inline int otp__reply_value(otp_from to, const T &v) { return
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/prctl.h>
-#elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__) || defined(__DragonFly__)
+#elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__) || \
+    defined(__DragonFly__)
 #define OTP__KQUEUE 1
 #include <sys/event.h>
 #endif
@@ -1209,8 +1210,10 @@ void __tsan_switch_to_fiber(void *fiber, unsigned flags);
 #define otp__put_rel(p, v) atomic_store_explicit((p), (v), memory_order_release)
 #define otp__put_seq(p, v) atomic_store_explicit((p), (v), memory_order_seq_cst)
 /* A failed exchange only makes the caller look again, so its order may be relaxed. */
-#define otp__cas(p, old, new, order) atomic_compare_exchange_strong_explicit((p), (old), (new), order, memory_order_relaxed)
-#define otp__cas_weak(p, old, new, order) atomic_compare_exchange_weak_explicit((p), (old), (new), order, memory_order_relaxed)
+#define otp__cas(p, old, new, order) \
+    atomic_compare_exchange_strong_explicit((p), (old), (new), order, memory_order_relaxed)
+#define otp__cas_weak(p, old, new, order) \
+    atomic_compare_exchange_weak_explicit((p), (old), (new), order, memory_order_relaxed)
 
 OTP__INLINE void otp__pause(void)
 {
@@ -1747,7 +1750,14 @@ struct otp__sched {
     atomic_uint in_poll;
 };
 
-enum { OTP__STEAL_NONE, OTP__STEAL_ASKED, OTP__STEAL_GONE, OTP__STEAL_BORROWED, OTP__STEAL_MASK = 3, OTP__STEAL_FENCE = 8 };
+enum {
+    OTP__STEAL_NONE,
+    OTP__STEAL_ASKED,
+    OTP__STEAL_GONE,
+    OTP__STEAL_BORROWED,
+    OTP__STEAL_MASK = 3,
+    OTP__STEAL_FENCE = 8
+};
 
 typedef struct otp__fault { int sig; uintptr_t addr; bool overflow; int depth; void *ip[24]; bool fatal; } otp__fault;
 
@@ -1967,7 +1977,8 @@ static void otp__clock_start(void)
     int fd = open("/sys/devices/system/clocksource/clocksource0/current_clocksource", O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
         ssize_t n = read(fd, text, sizeof text - 1);
-        if (n > 0 && (strncmp(text, "tsc", 3) == 0 || strncmp(text, "arch_sys_counter", 16) == 0)) otp__rt.use_tsc = true;
+        if (n > 0 && (strncmp(text, "tsc", 3) == 0 || strncmp(text, "arch_sys_counter", 16) == 0))
+            otp__rt.use_tsc = true;
         (void)close(fd);
     }
 #endif
@@ -2084,7 +2095,9 @@ static OTP__NOINLINE otp__chain *otp__mem_chain(unsigned cls)
     if (n > OTP__CHAIN) n = OTP__CHAIN;
     otp__rt.slab_at = at + n * bytes;
     otp__unlock(&otp__rt.slab_lock);
-    for (size_t i = 0; i < n; i++) ((otp__chain *)(void *)(at + i * bytes))->next = i + 1 < n ? (otp__chain *)(void *)(at + (i + 1) * bytes) : NULL;
+    for (size_t i = 0; i < n; i++)
+        ((otp__chain *)(void *)(at + i * bytes))->next =
+            i + 1 < n ? (otp__chain *)(void *)(at + (i + 1) * bytes) : NULL;
     c = (otp__chain *)(void *)at;
     c->count = (uint32_t)n;
     return c;
@@ -2128,7 +2141,8 @@ OTP__INLINE void otp__mem_push(otp__mem *mem, void *block, unsigned cls)
 {
     otp__list *l = &mem->list[cls];
     otp__chain *c = block;
-    if (otp__unlikely(l->count >= OTP__CHAIN)) otp__mem_spill(l, cls);     /* before: so that push and pop in turn do not move chains */
+    if (otp__unlikely(l->count >= OTP__CHAIN))
+        otp__mem_spill(l, cls); /* before: so that push and pop in turn do not move chains */
     c->next = l->head;
     l->head = c;
     l->count++;
@@ -2509,8 +2523,10 @@ int otp_format_reason(const otp_reason *r, char *out, size_t size)
     switch (r->kind) {
     case OTP_REASON_CRASH:
         if (r->code == SIGABRT) return snprintf(out, size, "%s: SIGABRT%s%s", kind, sep, text);
-        return snprintf(out, size, "%s: %s at %#llx%s%s", kind, otp__signal_name(r->code), (unsigned long long)r->address, sep, text);
-    case OTP_REASON_STACK_OVERFLOW: return snprintf(out, size, "%s at %#llx%s%s", kind, (unsigned long long)r->address, sep, text);
+        return snprintf(out, size, "%s: %s at %#llx%s%s", kind, otp__signal_name(r->code),
+                        (unsigned long long)r->address, sep, text);
+    case OTP_REASON_STACK_OVERFLOW:
+        return snprintf(out, size, "%s at %#llx%s%s", kind, (unsigned long long)r->address, sep, text);
     case OTP_REASON_CALL:
     case OTP_REASON_ERROR: return snprintf(out, size, "%s: %s%s%s", kind, otp_strerror(r->code), sep, text);
     case OTP_REASON_USER: return snprintf(out, size, "%s %d%s%s", kind, r->code, sep, text);
@@ -2552,7 +2568,7 @@ static OTP__NOINLINE otp__proc *otp__slot_chain(uint32_t want, uint32_t *count)
     otp__lock(&otp__rt.slot_lock);
     for (*count = 0; *count < want; ++*count) {
         otp__proc *p = otp__rt.free_procs;
-        if (p && otp__pid_slot(otp__pid(p)) >= otp__rt.opts.max_processes) break;   /* the list was sorted at the start */
+        if (p && otp__pid_slot(otp__pid(p)) >= otp__rt.opts.max_processes) break; /* the list was sorted at the start */
         if (p) otp__rt.free_procs = p->qn;
         else {
             uint32_t slot = otp__get(&otp__rt.slots);
@@ -2804,7 +2820,10 @@ static otp__proc *otp__choose_det(otp__sched *s)
     for (otp__proc *p; (p = otp__q_pop(&s->q[OTP__Q_YIELDED])) != NULL;) otp__q_push(&s->q[OTP__Q_WOKEN], p);
     if (otp__rng_next(&s->rng) % 8 == 0)
         for (otp__proc *p; (p = otp__q_pop(&s->q[OTP__Q_LOW])) != NULL;) otp__q_push(&s->q[OTP__Q_WOKEN], p);
-    int which = s->q[OTP__Q_MAX].head ? OTP__Q_MAX : s->q[OTP__Q_HIGH].head ? OTP__Q_HIGH : s->q[OTP__Q_WOKEN].head ? OTP__Q_WOKEN : OTP__Q_LOW;
+    int which = s->q[OTP__Q_MAX].head     ? OTP__Q_MAX
+                : s->q[OTP__Q_HIGH].head  ? OTP__Q_HIGH
+                : s->q[OTP__Q_WOKEN].head ? OTP__Q_WOKEN
+                                          : OTP__Q_LOW;
     otp__queue *q = &s->q[which];
     if (!q->head) return NULL;
     s->urgent -= which == OTP__Q_MAX || which == OTP__Q_HIGH;
@@ -3064,7 +3083,10 @@ OTP__INLINE otp__node *otp__node_new(otp__sched *s, uint64_t from, uint64_t to, 
 }
 _Static_assert(sizeof(otp__node) <= 56 || sizeof(void *) < 8, "eight bytes of payload fit the first cache line");
 
-OTP__INLINE otp__node *otp__node_of(const otp_msg *m) { return (otp__node *)(void *)((char *)(uintptr_t)m - offsetof(otp__node, m)); }
+OTP__INLINE otp__node *otp__node_of(const otp_msg *m)
+{
+    return (otp__node *)(void *)((char *)(uintptr_t)m - offsetof(otp__node, m));
+}
 
 struct otp_shared { atomic_uint refs; size_t size; _Alignas(16) char data[]; };
 
@@ -3085,7 +3107,8 @@ static void otp__block_delete(otp__sched *s, otp__block *b)
 static OTP__NOINLINE void otp__node_payload_free(otp__sched *s, otp__node *n)
 {
     if (n->m.flags & OTP__F_MOVED) otp__block_delete(s, (otp__block *)(uintptr_t)n->m.data - 1);
-    if (n->m.flags & OTP__F_SHARED) otp__shared_unref((otp_shared *)(void *)((char *)(uintptr_t)n->m.data - offsetof(otp_shared, data)));
+    if (n->m.flags & OTP__F_SHARED)
+        otp__shared_unref((otp_shared *)(void *)((char *)(uintptr_t)n->m.data - offsetof(otp_shared, data)));
 }
 
 OTP__INLINE void otp__node_free(otp__sched *s, otp__node *n)
@@ -3110,7 +3133,8 @@ static bool otp__signal(otp__sched *s, uint64_t from, uint64_t to, unsigned kind
 /* The payload of exit and down signals: a reason with its text behind it, and the name a monitor was made by. */
 typedef struct otp__why { otp_reason r; const char *name; } otp__why;
 
-static otp__node *otp__why_node(otp__sched *s, uint64_t from, uint64_t to, int tag, unsigned kind, const otp_reason *r, const char *name)
+static otp__node *otp__why_node(otp__sched *s, uint64_t from, uint64_t to, int tag, unsigned kind, const otp_reason *r,
+                                const char *name)
 {
     size_t text = r->text ? strlen(r->text) + 1 : 0, named = name ? strlen(name) + 1 : 0;
     otp__node *n = otp__node_new(s, from, to, tag, kind, sizeof(otp__why) + text + named);
@@ -3124,7 +3148,8 @@ static otp__node *otp__why_node(otp__sched *s, uint64_t from, uint64_t to, int t
 }
 
 /* Sends an exit or down signal. Out of memory here would leave somebody waiting for ever: the program ends. */
-static void otp__signal_why(otp__sched *s, uint64_t from, uint64_t to, unsigned kind, unsigned flags, uint64_t ref, const otp_reason *r)
+static void otp__signal_why(otp__sched *s, uint64_t from, uint64_t to, unsigned kind, unsigned flags, uint64_t ref,
+                            const otp_reason *r)
 {
     otp__proc *p = otp__find(to);
     if (!p) return;     /* exit and down signals ask for no answer */
@@ -3266,7 +3291,8 @@ static OTP__NOINLINE void otp__commit_slow(otp__sched *s, otp__proc *p)
     }
     case OTP__ACT_JOB: {    /* its end is told, its job runs on; release: its context */
         unsigned runs = 0;
-        if (!otp__cas(&p->ext->job->state, &runs, 2 /* orphan */, memory_order_acq_rel)) otp__enqueue(s, p, OTP__Q_WOKEN);
+        if (!otp__cas(&p->ext->job->state, &runs, 2 /* orphan */, memory_order_acq_rel))
+            otp__enqueue(s, p, OTP__Q_WOKEN);
         return;
     }
     default:
@@ -3309,7 +3335,8 @@ OTP__INLINE otp__proc *otp__pick(otp__sched *s)
         if (otp__unlikely((tick & 63) == 0) || otp__unlikely(otp__get(&s->attn))) otp__attend(s);
         otp__proc *p = otp__choose(s);
         if (otp__likely(p != NULL)) {
-            if (otp__unlikely(otp__get(&s->len) >= 1 && otp__get(&otp__rt.nidle) != 0) && tick - s->wake_tick >= s->wake_gap) {
+            if (otp__unlikely(otp__get(&s->len) >= 1 && otp__get(&otp__rt.nidle) != 0) &&
+                tick - s->wake_tick >= s->wake_gap) {
                 s->wake_tick = tick;    /* if the sleeper gets nothing, the next time is later; the monitor wakes too */
                 s->wake_gap = s->wake_gap < 2048 ? s->wake_gap * 2 + 16 : 4096;
                 otp__wake_for_work();
@@ -3329,7 +3356,9 @@ OTP__INLINE void otp__commit(otp__sched *s)
     otp__proc *p = s->pend;
     uintptr_t h = OTP__EMPTY;
     s->pend = NULL;
-    if (otp__likely(s->pend_act <= OTP__ACT_SIGWAIT && !otp__rt.slow) && otp__cas(&p->head, &h, s->pend_act, memory_order_release)) return;
+    if (otp__likely(s->pend_act <= OTP__ACT_SIGWAIT && !otp__rt.slow) &&
+        otp__cas(&p->head, &h, s->pend_act, memory_order_release))
+        return;
     otp__commit_slow(s, p);
 }
 
@@ -3442,7 +3471,8 @@ OTP__INLINE otp__thread *otp__suspend(otp__thread *t, unsigned act)
     otp__stack *mine = p->stack;
     otp__proc *next = otp__get(&s->run_next);
     uint64_t slices = otp__get(&s->slices);
-    if (otp__likely(next && next->stack && (slices & 63) && ++s->chain < 64 && !s->urgent && !otp__rt.slow && !otp__get(&s->attn))) {
+    if (otp__likely(next && next->stack && (slices & 63) && ++s->chain < 64 && !s->urgent && !otp__rt.slow &&
+                    !otp__get(&s->attn))) {
         /* straight to the process that the loop would choose; who arrives there does what the loop would do first */
         otp__put_rlx(&s->run_next, NULL);
         otp__put_rlx(&s->slices, slices + 1);
@@ -3610,7 +3640,8 @@ static void otp__wheel_place(otp__wheel *w, otp__timer *tm, bool front)
     int64_t due = otp__get(&tm->due), delta = due - w->now;
     otp__tlink *slot = &w->far;
     if (otp__unlikely(delta < 0)) {
-        for (slot = &w->soon; slot->prev != &w->soon && otp__get(&((otp__timer *)(void *)slot->prev)->due) > due;) slot = slot->prev;
+        for (slot = &w->soon; slot->prev != &w->soon && otp__get(&((otp__timer *)(void *)slot->prev)->due) > due;)
+            slot = slot->prev;
         front = false;
     } else if (delta < OTP__WHEEL0) {
         unsigned i = (unsigned)due & (OTP__WHEEL0 - 1);
@@ -3873,7 +3904,7 @@ static OTP__NOINLINE void otp__timers_run(otp__sched *s, int64_t now)
             }
             if (l == OTP__LEVELS) otp__wheel_cascade(w, &w->far);
         }
-        if (!(w->bits0[i / 64] >> (i % 64) & 1)) {      /* to the next slot in use, or the next cascade that brings some */
+        if (!(w->bits0[i / 64] >> (i % 64) & 1)) { /* to the next slot in use, or the next cascade that brings some */
             w->now++;
             int64_t next = otp__wheel_next_slot(w);
             w->now = next > now ? now + 1 : next;
@@ -4129,7 +4160,8 @@ static int otp__name_set(const char *name, otp__proc *p, uint64_t pid, bool unbo
         if (!unborn && (otp__get_seq(&p->head) == OTP__CLOSED || otp__pid(p) != pid)) {
             *at = NULL;
             otp__rt.name_count--;
-            otp__name *mine = n;    /* the ending process may have taken it out of p->name, never freed it: we hold the lock */
+            otp__name *mine =
+                n; /* the ending process may have taken it out of p->name, never freed it: we hold the lock */
             (void)atomic_compare_exchange_strong(&p->name, &mine, NULL);
             rc = OTP_ENOPROC;
         }
@@ -4175,8 +4207,12 @@ OTP__SNAPSHOT static void otp__describe(otp__proc *p, char *out, size_t size)
     char pid[32], name[64];
     (void)otp__pid_text(otp__pid(p), pid, sizeof pid);
     otp__name_copy(p, name, sizeof name);
-    const char *label = name[0] ? name : p->ext && p->ext->label ? p->ext->label : (p->flags & OTP__P_HANDLER) && p->run.h->name ? p->run.h->name : "";
-    (void)snprintf(out, size, "%s%s%s (spawned %s)", pid, label[0] ? " " : "", label, p->place ? p->place : "by a thread");
+    const char *label = name[0]                                         ? name
+                        : p->ext && p->ext->label                       ? p->ext->label
+                        : (p->flags & OTP__P_HANDLER) && p->run.h->name ? p->run.h->name
+                                                                        : "";
+    (void)snprintf(out, size, "%s%s%s (spawned %s)", pid, label[0] ? " " : "", label,
+                   p->place ? p->place : "by a thread");
 }
 
 int otp_register(const char *name, otp_pid pid)
@@ -4261,7 +4297,8 @@ OTP__INLINE otp__node *otp__unlink(otp__proc *p, otp__node **link)
     *link = n->next;
     if (p->last == &n->next) p->last = link;
     if (p->mark == &n->next) p->mark = link;
-    if (otp__unlikely(p->cur != NULL) && p->cur->next == (otp__node *)(void *)&n->next) p->cur->next = (otp__node *)(void *)link;
+    if (otp__unlikely(p->cur != NULL) && p->cur->next == (otp__node *)(void *)&n->next)
+        p->cur->next = (otp__node *)(void *)link;
     if (otp__unlikely(p->u.left == &n->next)) p->u.left = link;
     return n;
 }
@@ -4456,10 +4493,12 @@ static otp__thread *otp__take_in_once(otp__thread *t)
     otp__node *n = p->handed;
     if (n) {
         p->handed = NULL;
-        if (otp__likely(n->next == NULL && (n->m.flags & OTP__K_MASK) == OTP__K_MSG && n->to == otp__pid(p))) otp__queue_node(p, n);
+        if (otp__likely(n->next == NULL && (n->m.flags & OTP__K_MASK) == OTP__K_MSG && n->to == otp__pid(p)))
+            otp__queue_node(p, n);
         else t = otp__take_in_signals(t, n);
     }
-    if (otp__unlikely(otp__get(&p->head) == OTP__CLOSED))   /* a deferred function of one that is dead: nothing will come */
+    if (otp__unlikely(otp__get(&p->head) ==
+                      OTP__CLOSED)) /* a deferred function of one that is dead: nothing will come */
         otp__exit_now(t, &(otp_reason){ OTP_REASON_KILLED, 0, 0, NULL });
     if (otp__get(&p->head) != OTP__EMPTY) {
         /* acquire: what the senders wrote into the nodes */
@@ -4537,7 +4576,8 @@ static void otp__answer_rest(otp__sched *s, otp__node *n, const otp_reason *why,
 static void otp__heap_free_all(otp__sched *s, otp__proc *p);
 
 /* Tells everybody, and answers what the mailbox holds. `rest` is the last drain, newest first. */
-static OTP__NOINLINE void otp__close_tell(otp__sched *s, otp__proc *p, uint64_t pid, const otp_reason *why, otp__node *rest)
+static OTP__NOINLINE void otp__close_tell(otp__sched *s, otp__proc *p, uint64_t pid, const otp_reason *why,
+                                          otp__node *rest)
 {
     if (otp__get_seq(&p->name)) (void)otp__name_unset(p, NULL);
     for (int i = 0; i < otp__rt.at_exits; i++) otp__rt.at_exit[i]((otp_pid){ pid }, otp__rt.at_exit_arg[i]);
@@ -4621,8 +4661,8 @@ OTP__INLINE void otp__close(otp__thread *t, otp__proc *p, const otp_reason *why)
     uint64_t pid = otp__pid(p);
     if (otp__unlikely(otp__rt.slow)) otp__trace_exit(s, pid, why);
     uintptr_t h = atomic_exchange_explicit(&p->head, OTP__CLOSED, memory_order_seq_cst);   /* seq_cst: see 4.15 */
-    uintptr_t more = h | (uintptr_t)p->first | (uintptr_t)p->handed | (uintptr_t)otp__get_seq(&p->name) | (unsigned)otp__rt.at_exits |
-                     (p->has & (OTP__HAS_REL | OTP__HAS_REQ));
+    uintptr_t more = h | (uintptr_t)p->first | (uintptr_t)p->handed | (uintptr_t)otp__get_seq(&p->name) |
+                     (unsigned)otp__rt.at_exits | (p->has & (OTP__HAS_REL | OTP__HAS_REQ));
     if (otp__unlikely(more != 0))
         otp__close_tell(s, p, pid, why, otp__head_list(h));
 }
@@ -4632,7 +4672,8 @@ OTP__INLINE void otp__bury(otp__thread *t, otp__proc *p, otp_reason_kind kind)
 {
     otp__sched *s = t->p;
     bool app = (p->has & OTP__HAS_APP) != 0;
-    if (otp__unlikely(((uintptr_t)p->cur | (uintptr_t)p->armed | (uintptr_t)p->call_reply | p->has) != 0)) otp__close_free(s, p);
+    if (otp__unlikely(((uintptr_t)p->cur | (uintptr_t)p->armed | (uintptr_t)p->call_reply | p->has) != 0))
+        otp__close_free(s, p);
     t->cur = NULL;
     p->stack = NULL;
     if (s) otp__put_rlx(&s->exited, otp__get(&s->exited) + 1);
@@ -4668,7 +4709,8 @@ static void otp__crash_report(otp__proc *p, const otp_reason *why, const otp__fa
 static const otp_reason *otp__begin_exit(otp__thread **t, const otp_reason *why, bool own)
 {
     otp__proc *p = (*t)->cur;
-    if (p->flags & OTP__P_EXITING) return p->ext && p->ext->why ? &p->ext->why->r : why;    /* again, after a fault in a defer */
+    if (p->flags & OTP__P_EXITING)
+        return p->ext && p->ext->why ? &p->ext->why->r : why; /* again, after a fault in a defer */
     p->flags |= OTP__P_EXITING;
     if (p->has & OTP__HAS_FD) otp__fd_counted(p, false);     /* it was killed in an fd wait */
     if (why->kind != OTP_REASON_NORMAL || (p->has & OTP__HAS_DEFER)) {
@@ -4676,8 +4718,10 @@ static const otp_reason *otp__begin_exit(otp__thread **t, const otp_reason *why,
         if (x && !x->why) x->why = otp__box_new((*t)->p, why);
         if (x && x->why) why = &x->why->r;
     }
-    if (why->kind == OTP_REASON_BADARG || why->kind == OTP_REASON_SYSTEM_LIMIT || why->kind == OTP_REASON_CALL) otp__crash_report(p, why, NULL);
-    else if (own && (p->flags & OTP__P_HANDLER) && why->kind != OTP_REASON_NORMAL && why->kind != OTP_REASON_SHUTDOWN) otp__crash_report(p, why, NULL);
+    if (why->kind == OTP_REASON_BADARG || why->kind == OTP_REASON_SYSTEM_LIMIT || why->kind == OTP_REASON_CALL)
+        otp__crash_report(p, why, NULL);
+    else if (own && (p->flags & OTP__P_HANDLER) && why->kind != OTP_REASON_NORMAL && why->kind != OTP_REASON_SHUTDOWN)
+        otp__crash_report(p, why, NULL);
     return why;
 }
 
@@ -4772,7 +4816,8 @@ bool otp_trap_exit(bool on)
 {
     otp__thread *t = otp__in_proc();
     otp__proc *p = t->cur;
-    if (!(p->flags & (OTP__P_EXITING | OTP__P_GUEST)) && otp__arrived(p)) t = otp__take_in(t);   /* judged by the old flag */
+    if (!(p->flags & (OTP__P_EXITING | OTP__P_GUEST)) && otp__arrived(p))
+        t = otp__take_in(t); /* judged by the old flag */
     bool old = (p->flags & OTP__P_TRAP) != 0;
     p->flags = (uint8_t)(on ? p->flags | OTP__P_TRAP : p->flags & ~OTP__P_TRAP);
     otp__out(t);
@@ -4884,7 +4929,8 @@ static int otp__spawn_fill(otp__thread *t, otp__proc *p, const otp_spawn_opts *o
     if (o->main_thread) p->flags |= OTP__P_PINNED;
     p->special = o->main_thread || o->priority != OTP_PRIO_NORMAL;
     size_t stack = (o->stack_size + otp__rt.page - 1) / otp__rt.page * otp__rt.page;
-    if (o->heap_limit || o->heap_limit_null || o->mailbox_limit || o->label || (stack && stack != otp__rt.opts.stack_size) || (o->handler && o->arg)) {
+    if (o->heap_limit || o->heap_limit_null || o->mailbox_limit || o->label ||
+        (stack && stack != otp__rt.opts.stack_size) || (o->handler && o->arg)) {
         otp__ext *x = otp__ext_of(s, p);
         if (!x) return OTP_ENOMEM;
         x->heap_limit = o->heap_limit;
@@ -5076,19 +5122,30 @@ OTP__INLINE const otp_msg *otp__hand(otp__thread *t, otp__proc *p, otp__node **l
 
 static void otp__check_ms(otp__thread *t, int64_t ms, const char *fn)
 {
-    if (otp__unlikely(ms < 0 && ms != OTP_INFINITY)) otp__badarg(t, fn, "a time must be >= 0 or OTP_INFINITY, not", (long long)ms);
+    if (otp__unlikely(ms < 0 && ms != OTP_INFINITY))
+        otp__badarg(t, fn, "a time must be >= 0 or OTP_INFINITY, not", (long long)ms);
 }
 
 static int64_t otp__deadline(otp__sched *s, int64_t ms, int64_t *now)
 {
     *now = otp__now(s);
     int64_t at;
-    if (__builtin_mul_overflow(ms, (int64_t)1000000, &at) || __builtin_add_overflow(at, *now, &at)) return INT64_MAX - 1000000;
+    if (__builtin_mul_overflow(ms, (int64_t)1000000, &at) || __builtin_add_overflow(at, *now, &at))
+        return INT64_MAX - 1000000;
     return at;
 }
 
 /* What a receive wants. */
-typedef struct otp__want { int how; int tag; const int *tags; size_t n; const otp_ref *refs; bool (*match)(const otp_msg *, void *); void *arg; size_t *which; } otp__want;
+typedef struct otp__want {
+    int how;
+    int tag;
+    const int *tags;
+    size_t n;
+    const otp_ref *refs;
+    bool (*match)(const otp_msg *, void *);
+    void *arg;
+    size_t *which;
+} otp__want;
 enum { OTP__ANY, OTP__TAG, OTP__TAGS, OTP__REF, OTP__MATCH, OTP__REFS };
 
 OTP__INLINE bool otp__wanted(const otp__want *w, const otp_msg *m, otp__thread **t)
@@ -5130,7 +5187,8 @@ OTP__INLINE const otp_msg *otp__receive_as(const otp__want *w, int64_t ms, const
     if (w->how == OTP__REF && p->mark && p->mark_ref == w->refs->id && !(p->flags & OTP__P_HANDLER)) link = p->mark;
     for (;;) {
         otp__node *n = p->handed;
-        if (n && !p->first && !n->next && (n->m.flags & OTP__K_MASK) == OTP__K_MSG && n->to == otp__pid(p) && w->how <= OTP__TAG && otp__wanted(w, &n->m, &t)) {
+        if (n && !p->first && !n->next && (n->m.flags & OTP__K_MASK) == OTP__K_MSG && n->to == otp__pid(p) &&
+            w->how <= OTP__TAG && otp__wanted(w, &n->m, &t)) {
             p->handed = NULL;   /* what the waker brought, into an empty queue: it need not go through it */
             const otp_msg *m = otp__handed(t, p, n, &p->first);
             otp__out(t);
@@ -5304,7 +5362,8 @@ const void *otp_payload(const otp_msg *m, size_t size, const char *type)
     if (otp__likely(m->size >= size)) return m->data;
     otp__thread *t = otp__in_proc();
     char text[160];
-    (void)snprintf(text, sizeof text, "OTP_PAYLOAD: message %d has %zu bytes, %s needs %zu", m->tag, m->size, type, size);
+    (void)snprintf(text, sizeof text, "OTP_PAYLOAD: message %d has %zu bytes, %s needs %zu", m->tag, m->size, type,
+                   size);
     otp_reason why = otp_reason_make(OTP_REASON_BADARG, 0, text);
     otp__exit_now(t, &why);
 }
@@ -5355,7 +5414,8 @@ static void otp__deliver(otp__sched *s, uint64_t to, otp__node *n) { (void)otp__
 
 /* Copies the caller's bytes into a node. They may be a bad pointer: the fault is the process's own, and the node
    is given back by the landing (4.22). */
-OTP__INLINE otp__node *otp__node_copy(otp__thread *t, uint64_t to, int tag, unsigned kind, const void *data, size_t size)
+OTP__INLINE otp__node *otp__node_copy(otp__thread *t, uint64_t to, int tag, unsigned kind, const void *data,
+                                      size_t size)
 {
     otp__node *n = otp__node_new(t->p, t->cur ? otp__pid(t->cur) : 0, to, tag, kind, size);
     if (otp__unlikely(!n)) return NULL;
@@ -5493,13 +5553,15 @@ static OTP__NOINLINE otp__node *otp__await_reply(otp__thread **t, int64_t ms, in
 }
 
 /* The reply as a node, or NULL and *error. *why gets what is known of a death. */
-static otp__node *otp__call(otp__thread **tp, otp_pid to, int tag, const void *data, size_t size, int64_t ms, int *error, otp_reason_kind *why)
+static otp__node *otp__call(otp__thread **tp, otp_pid to, int tag, const void *data, size_t size, int64_t ms,
+                            int *error, otp_reason_kind *why)
 {
     otp__thread *t = *tp;
     otp__proc *p = t->cur;
     *why = OTP_REASON_NOPROC;
     if (otp__unlikely(to.id == otp__pid(p))) return *error = OTP_ESELF, NULL;
-    if (otp__unlikely((size && !data) || (tag < 0 && tag > OTP_SYS_SUSPEND) || (ms < 0 && ms != OTP_INFINITY))) return *error = OTP_EBADARG, NULL;
+    if (otp__unlikely((size && !data) || (tag < 0 && tag > OTP_SYS_SUSPEND) || (ms < 0 && ms != OTP_INFINITY)))
+        return *error = OTP_EBADARG, NULL;
     otp__node *n = otp__node_copy(t, to.id, tag, OTP__K_MSG | OTP__F_CALL, data, size);
     if (otp__unlikely(!n)) return *error = OTP_ENOMEM, NULL;
     uint64_t ref = otp__ref_new(t->p);
@@ -5533,7 +5595,8 @@ static otp__node *otp__call(otp__thread **tp, otp_pid to, int tag, const void *d
     return n;
 }
 
-OTP__INLINE int64_t otp__try_call(otp__thread **t, otp_pid to, int tag, const void *data, size_t size, void *reply, size_t reply_size, int64_t ms, otp_reason_kind *why)
+OTP__INLINE int64_t otp__try_call(otp__thread **t, otp_pid to, int tag, const void *data, size_t size, void *reply,
+                                  size_t reply_size, int64_t ms, otp_reason_kind *why)
 {
     int error = 0;
     otp__node *n = otp__call(t, to, tag, data, size, ms, &error, why);
@@ -5566,7 +5629,8 @@ static OTP__COLD OTP_NORETURN void otp__call_failed(otp__thread *t, otp_pid to, 
     char pid[32], reason[64], text[200];
     (void)otp__pid_text(to.id, pid, sizeof pid);
     (void)otp_format_reason(&(otp_reason){ kind, 0, 0, NULL }, reason, sizeof reason);
-    (void)snprintf(text, sizeof text, "otp_call to %s, request %d%s%s", pid, tag, code == OTP_EDIED ? ": it died: " : "", code == OTP_EDIED ? reason : "");
+    (void)snprintf(text, sizeof text, "otp_call to %s, request %d%s%s", pid, tag,
+                   code == OTP_EDIED ? ": it died: " : "", code == OTP_EDIED ? reason : "");
     otp_reason why = otp_reason_make(OTP_REASON_CALL, code, text);
     otp__exit_now(t, &why);
 }
@@ -5651,7 +5715,8 @@ otp_ref otp_send_request(otp_pid to, int tag, const void *data, size_t size)
         e->who = to.id;
         otp__mark(p, id);
         if (otp__post(t->p, to.id, n) == OTP_EFULL)
-            otp__signal_why(t->p, to.id, otp__pid(p), OTP__K_DOWN, 0, id, &(otp_reason){ OTP_REASON_SYSTEM_LIMIT, OTP_EFULL, 0, "the mailbox is full" });
+            otp__signal_why(t->p, to.id, otp__pid(p), OTP__K_DOWN, 0, id,
+                            &(otp_reason){ OTP_REASON_SYSTEM_LIMIT, OTP_EFULL, 0, "the mailbox is full" });
     } else if (n) {
         otp__node_free(t->p, n);
     }
@@ -5672,7 +5737,8 @@ int otp_cancel_request(otp_ref ref)
         rc = 0;
     } else {
         otp__node **link = otp__queue_find_ref(p, ref.id, 0);
-        if (link && ((*link)->m.tag == OTP_REPLY_TAG || (*link)->m.tag == OTP_DOWN)) otp__node_free(t->p, otp__unlink(p, link));
+        if (link && ((*link)->m.tag == OTP_REPLY_TAG || (*link)->m.tag == OTP_DOWN))
+            otp__node_free(t->p, otp__unlink(p, link));
     }
     otp__out(t);
     return rc;
@@ -5692,7 +5758,7 @@ int otp_link(otp_pid pid)
                 e->who = pid.id;
                 e->count = 1;
                 (void)otp__signal(t->p, otp__pid(p), pid.id, OTP__K_LINK, 0);
-                if (otp__arrived(p) && !(p->flags & OTP__P_EXITING)) t = otp__take_in(t);     /* it may have been dead */
+                if (otp__arrived(p) && !(p->flags & OTP__P_EXITING)) t = otp__take_in(t); /* it may have been dead */
             }
         }
     }
@@ -5811,7 +5877,8 @@ bool otp_unalias(otp_alias a)
     otp__proc *p = t->cur;
     bool was = false;
     if (a.pid.id == otp__pid(p)) {
-        if (otp__arrived(p) && !(p->flags & OTP__P_EXITING)) t = otp__take_in(t);     /* what was sent before it was switched off */
+        if (otp__arrived(p) && !(p->flags & OTP__P_EXITING))
+            t = otp__take_in(t); /* what was sent before it was switched off */
         otp__ent *e = otp__rel_find(p, a.ref.id);
         if (e && e->kind == OTP__R_ALIAS) {
             otp__rel_remove(t->p, p, e);
@@ -5857,7 +5924,8 @@ void otp_hibernate(otp_fn *fn, void *arg)
 {
     otp__thread *t = otp__in_proc();
     otp__proc *p = t->cur;
-    if (!fn || (p->flags & (OTP__P_GUEST | OTP__P_HANDLER))) otp__badarg(t, "otp_hibernate", "only a function process, with a function:", fn ? 1 : 0);
+    if (!fn || (p->flags & (OTP__P_GUEST | OTP__P_HANDLER)))
+        otp__badarg(t, "otp_hibernate", "only a function process, with a function:", fn ? 1 : 0);
     otp__drop_cur(t, p);
     if (otp__arrived(p)) t = otp__take_in(t);
     otp__sched *s = t->p;
@@ -5986,7 +6054,8 @@ int otp_await_exit(otp_pid pid, int64_t ms, otp_reason *why)
 {
     otp__thread *t = otp__in_proc();
     otp__check_ms(t, ms, "otp_await_exit");
-    if (pid.id == otp__pid(t->cur) && ms == OTP_INFINITY) otp__badarg(t, "otp_await_exit", "a process cannot wait for its own end:", 0);
+    if (pid.id == otp__pid(t->cur) && ms == OTP_INFINITY)
+        otp__badarg(t, "otp_await_exit", "a process cannot wait for its own end:", 0);
     otp__node *n = otp__ask(&t, pid.id, OTP__K_MONITOR, 0, ms);
     int rc = n ? 0 : OTP_ETIMEOUT;
     if (n) {
@@ -6063,7 +6132,9 @@ OTP__INLINE otp_ref otp__timer_start(const otp_timer_opts *o)
     if ((o->time < 0 && !o->absolute) || (o->size && !o->data) || (!o->timeout && !otp__tag_ok(o->tag))) return ref;
     otp__thread *t = otp__in();
     otp__sched *s = t->p;
-    otp__node *n = otp__get(&otp__rt.up) ? otp__node_copy(t, o->to.id, o->timeout ? OTP_TIMEOUT_TAG : o->tag, OTP__K_MSG, o->data, o->size) : NULL;
+    otp__node *n = otp__get(&otp__rt.up) ? otp__node_copy(t, o->to.id, o->timeout ? OTP_TIMEOUT_TAG : o->tag,
+                                                          OTP__K_MSG, o->data, o->size)
+                                         : NULL;
     otp__timer *tm = n ? otp__timer_new(s) : NULL;
     if (otp__likely(tm != NULL)) {
         uint32_t gen = otp__get(&tm->state) >> 2;
@@ -6145,7 +6216,8 @@ int64_t otp_cancel_timer(otp_ref ref)
         uint64_t to = otp__get(&tm->to);
         left = otp__timer_left(t, tm);
         int owner = otp__get(&tm->owner);
-        if (!otp__cas(&tm->state, &armed, (armed & ~3u) | OTP__TIMER_CANCELLED, memory_order_acq_rel)) left = OTP_ENOENT;
+        if (!otp__cas(&tm->state, &armed, (armed & ~3u) | OTP__TIMER_CANCELLED, memory_order_acq_rel))
+            left = OTP_ENOENT;
         else {
             if (otp__timer_dead(to)) left = OTP_ENOENT;
             if (s && owner == s->id) {
@@ -6225,7 +6297,10 @@ static otp__thread *otp__handler_system(otp__thread *t, otp__proc *p, otp__node 
     return otp__in();
 }
 
-static bool otp__is_system(const otp__node *n) { return n->m.tag <= OTP_SYS_SUSPEND && n->m.tag >= OTP_SYS_TRACE && (n->m.flags & OTP__F_CALL); }
+static bool otp__is_system(const otp__node *n)
+{
+    return n->m.tag <= OTP_SYS_SUSPEND && n->m.tag >= OTP_SYS_TRACE && (n->m.flags & OTP__F_CALL);
+}
 
 /* What the callback said. False when the process ends. */
 static bool otp__handler_next(otp__thread *t, otp__proc *p, otp_next next, otp__node *n)
@@ -6315,7 +6390,8 @@ static OTP__NOINLINE otp__thread *otp__handler_special(otp__thread *t, otp__proc
     }
     char who[160];
     otp__describe(p, who, sizeof who);
-    otp__log(OTP_LOG_NOTICE, "%s got message %d, %zu bytes, from <%u.%u>", who, n->m.tag, n->m.size, otp__pid_slot(n->m.from.id), otp__pid_gen(n->m.from.id));
+    otp__log(OTP_LOG_NOTICE, "%s got message %d, %zu bytes, from <%u.%u>", who, n->m.tag, n->m.size,
+             otp__pid_slot(n->m.from.id), otp__pid_gen(n->m.from.id));
     return t;
 }
 
@@ -6430,7 +6506,9 @@ static OTP__COLD void *otp__heap_full(otp__thread *t, size_t size)
 {
     otp__proc *p = t->cur;
     otp__ext *x = p->ext;
-    if (!x || !x->heap_limit || x->heap_null || (p->flags & (OTP__P_GUEST | OTP__P_EXITING)) || size + p->heap_bytes <= x->heap_limit) return NULL;
+    if (!x || !x->heap_limit || x->heap_null || (p->flags & (OTP__P_GUEST | OTP__P_EXITING)) ||
+        size + p->heap_bytes <= x->heap_limit)
+        return NULL;
     char who[160];
     otp__describe(p, who, sizeof who);
     otp__log(OTP_LOG_ERROR, "%s: heap limit of %zu bytes reached: killed", who, x->heap_limit);
@@ -6460,7 +6538,8 @@ void otp_free(void *block)
     if (!block) return;
     otp__thread *t = otp__in_proc();
     otp__block *b = (otp__block *)block - 1;
-    if (otp__unlikely(b->magic != OTP__BLOCK_MAGIC)) otp__badarg(t, "otp_free", "not a block of otp_alloc, or freed already:", 0);
+    if (otp__unlikely(b->magic != OTP__BLOCK_MAGIC))
+        otp__badarg(t, "otp_free", "not a block of otp_alloc, or freed already:", 0);
     b->magic = 0;
     otp__heap_unlink(t->cur, b);
     otp__block_delete(t->p, b);
@@ -6585,7 +6664,8 @@ int otp_undefer(otp_fn *fn, void *arg, bool run)
    Contained: this thread runs a process, outside the runtime (or copying user bytes), on its own stack, and the
    signal was made by the fault itself. Everything else goes to the handler found at start. */
 
-#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__) || (defined(__riscv) && __riscv_xlen == 64)) && OTP__ASM
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__) || (defined(__riscv) && __riscv_xlen == 64)) && \
+    OTP__ASM
 #define OTP__ISOLATION 1
 #include <dlfcn.h>
 #include <link.h>
@@ -6606,9 +6686,11 @@ static void otp__crash_report(otp__proc *p, const otp_reason *why, const otp__fa
 #if OTP__ISOLATION
         Dl_info d = { 0 };
         if (dladdr(f->ip[i], &d) && d.dli_sname)
-            n = snprintf(trace + at, sizeof trace - at, "\n    %s+%#lx", d.dli_sname, (unsigned long)((char *)f->ip[i] - (char *)d.dli_saddr));
+            n = snprintf(trace + at, sizeof trace - at, "\n    %s+%#lx", d.dli_sname,
+                         (unsigned long)((char *)f->ip[i] - (char *)d.dli_saddr));
         else if (d.dli_fname)
-            n = snprintf(trace + at, sizeof trace - at, "\n    %s+%#lx", d.dli_fname, (unsigned long)((char *)f->ip[i] - (char *)d.dli_fbase));
+            n = snprintf(trace + at, sizeof trace - at, "\n    %s+%#lx", d.dli_fname,
+                         (unsigned long)((char *)f->ip[i] - (char *)d.dli_fbase));
         else
 #endif
             n = snprintf(trace + at, sizeof trace - at, "\n    %p", f->ip[i]);
@@ -6617,7 +6699,8 @@ static void otp__crash_report(otp__proc *p, const otp_reason *why, const otp__fa
     unsigned queue = 0;
     for (otp__node *n = p->first; n; n = n->next) queue++;
     for (otp__node *n = otp__head_list(otp__get_acq(&p->head)); n; n = n->next) queue++;
-    otp__log(OTP_LOG_ERROR, "process %s ended: %s; %u messages in its mailbox%s%s", who, reason, queue, at ? ", calls:" : "", trace);
+    otp__log(OTP_LOG_ERROR, "process %s ended: %s; %u messages in its mailbox%s%s", who, reason, queue,
+             at ? ", calls:" : "", trace);
 }
 
 #if OTP__ISOLATION
@@ -6776,7 +6859,8 @@ static void otp__fault_handler(int sig, siginfo_t *si, void *uc)
             Dl_info d;
             const char *name = dladdr((void *)(w.outer - 1), &d) && d.dli_sname ? d.dli_sname : "?";
             fatal = strcmp(name, "abort") != 0 && strcmp(name, "__assert_fail") != 0 && strcmp(name, "__assert") != 0 &&
-                    strcmp(name, "raise") != 0 && strcmp(name, "gsignal") != 0 && strcmp(name, "__assert_perror_fail") != 0;
+                    strcmp(name, "raise") != 0 && strcmp(name, "gsignal") != 0 &&
+                    strcmp(name, "__assert_perror_fail") != 0;
             if (fatal) {
                 otp__fault_say("otp.h: a process crashed inside a library call (");
                 otp__fault_say(name);
@@ -7059,7 +7143,8 @@ static int otp__fd_add(int fd, otp__fd *f)
         return 0;
     }
     int e = errno;
-    if ((e == ENOENT || e == EEXIST) && epoll_ctl(otp__rt.poll_fd, e == ENOENT ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &ev) == 0) {
+    if ((e == ENOENT || e == EEXIST) &&
+        epoll_ctl(otp__rt.poll_fd, e == ENOENT ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &ev) == 0) {
         otp__put_rlx(&f->added, true);
         return 0;
     }
@@ -7092,8 +7177,8 @@ static int otp__fd_wait_events(otp__sched *s, int64_t ms)
         }
         uint32_t e = ev[i].events;
         otp__fd_event(s, (int)(uint32_t)ev[i].data.u64, (unsigned)(ev[i].data.u64 >> 32),
-                      (e & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0, (e & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0,
-                      (e & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
+                      (e & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0,
+                      (e & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0, (e & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
     }
     s->no_next = otp__rt.det;
 #elif defined(OTP__KQUEUE)
@@ -7104,8 +7189,8 @@ static int otp__fd_wait_events(otp__sched *s, int64_t ms)
     for (int i = 0; i < n; i++) {
         if (ev[i].filter == EVFILT_USER) continue;
         uint64_t token = (uint64_t)(uintptr_t)ev[i].udata;
-        otp__fd_event(s, (int)(uint32_t)token, (unsigned)(token >> 32), ev[i].filter == EVFILT_READ, ev[i].filter == EVFILT_WRITE,
-                      (ev[i].flags & EV_EOF) != 0);
+        otp__fd_event(s, (int)(uint32_t)token, (unsigned)(token >> 32), ev[i].filter == EVFILT_READ,
+                      ev[i].filter == EVFILT_WRITE, (ev[i].flags & EV_EOF) != 0);
     }
     s->no_next = otp__rt.det;
 #else
@@ -7116,7 +7201,8 @@ static int otp__fd_wait_events(otp__sched *s, int64_t ms)
     for (int c = 0; c < 1024; c++) {
         otp__fd *chunk = otp__get_acq(&otp__fd_chunks[c]);
         for (int i = 0; chunk && i < OTP__FD_CHUNK && max < 4096; i++) {
-            int events = (otp__fd_waiter(otp__get(&chunk[i].wait[0])) ? POLLIN : 0) | (otp__fd_waiter(otp__get(&chunk[i].wait[1])) ? POLLOUT : 0);
+            int events = (otp__fd_waiter(otp__get(&chunk[i].wait[0])) ? POLLIN : 0) |
+                         (otp__fd_waiter(otp__get(&chunk[i].wait[1])) ? POLLOUT : 0);
             if (events) set[max++] = (struct pollfd){ .fd = c * OTP__FD_CHUNK + i, .events = (short)events };
         }
     }
@@ -7130,8 +7216,8 @@ static int otp__fd_wait_events(otp__sched *s, int64_t ms)
             continue;
         }
         otp__fd *f = otp__fd_at(set[i].fd);
-        otp__fd_event(s, set[i].fd, otp__get(&f->gen), (set[i].revents & ~POLLOUT) != 0, (set[i].revents & ~POLLIN) != 0,
-                      (set[i].revents & (POLLHUP | POLLERR)) != 0);
+        otp__fd_event(s, set[i].fd, otp__get(&f->gen), (set[i].revents & ~POLLOUT) != 0,
+                      (set[i].revents & ~POLLIN) != 0, (set[i].revents & (POLLHUP | POLLERR)) != 0);
     }
     s->no_next = otp__rt.det;
 #endif
@@ -7154,7 +7240,8 @@ static bool otp__poll_start(void)
     otp__rt.poll_fd = epoll_create1(EPOLL_CLOEXEC);
     otp__rt.wake_fd[0] = otp__rt.wake_fd[1] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u64 = UINT64_MAX };
-    return otp__rt.poll_fd >= 0 && otp__rt.wake_fd[0] >= 0 && epoll_ctl(otp__rt.poll_fd, EPOLL_CTL_ADD, otp__rt.wake_fd[0], &ev) == 0;
+    return otp__rt.poll_fd >= 0 && otp__rt.wake_fd[0] >= 0 &&
+           epoll_ctl(otp__rt.poll_fd, EPOLL_CTL_ADD, otp__rt.wake_fd[0], &ev) == 0;
 #elif defined(OTP__KQUEUE)
     otp__rt.poll_fd = kqueue();
     struct kevent ev;
@@ -7162,7 +7249,8 @@ static bool otp__poll_start(void)
     return otp__rt.poll_fd >= 0 && kevent(otp__rt.poll_fd, &ev, 1, NULL, 0, NULL) == 0;
 #else
     otp__rt.poll_fd = 1;
-    return pipe(otp__rt.wake_fd) == 0 && fcntl(otp__rt.wake_fd[0], F_SETFL, O_NONBLOCK) == 0 && fcntl(otp__rt.wake_fd[1], F_SETFL, O_NONBLOCK) == 0;
+    return pipe(otp__rt.wake_fd) == 0 && fcntl(otp__rt.wake_fd[0], F_SETFL, O_NONBLOCK) == 0 &&
+           fcntl(otp__rt.wake_fd[1], F_SETFL, O_NONBLOCK) == 0;
 #endif
 }
 
@@ -7336,7 +7424,8 @@ static int64_t otp__io(int op, int fd, void *buf, size_t size, int64_t ms)
     unsigned gen = f ? otp__get_acq(&f->gen) : 0;
     bool skip = false;
 #ifdef OTP__LINUX
-    skip = op == OTP__IO_READ && rc == 0 && ms != 0 && otp__get(&f->drained) && otp__get(&f->ours) && otp__get(&f->added) && !otp__get_acq(&f->hup);
+    skip = op == OTP__IO_READ && rc == 0 && ms != 0 && otp__get(&f->drained) && otp__get(&f->ours) &&
+           otp__get(&f->added) && !otp__get_acq(&f->hup);
 #endif
     while (rc == 0) {
         int64_t n = skip ? -EAGAIN : otp__io_try(op, fd, buf, size);
@@ -7407,7 +7496,9 @@ int otp_wait_fd(int fd, int events, int64_t ms)
     int rc = 0;
     otp__fd_counted(p, true);
     while (rc == 0) {
-        struct pollfd pfd = { .fd = fd, .events = (short)((events & OTP_READ ? POLLIN : 0) | (events & OTP_WRITE ? POLLOUT : 0)) };
+        struct pollfd pfd = { .fd = fd,
+                              .events =
+                                  (short)((events & OTP_READ ? POLLIN : 0) | (events & OTP_WRITE ? POLLOUT : 0)) };
         for (int dir = 0; dir < 2 && rc == 0; dir++) {      /* first stand there, then look: no event is missed */
             if (!(events & (dir ? OTP_WRITE : OTP_READ))) continue;
             uint64_t w = otp__get_acq(&f->wait[dir]);
@@ -7452,7 +7543,7 @@ int otp_close(int fd)
     otp__thread *t = otp__in();
 #ifdef OTP__LINUX
     struct epoll_event unused = { 0 };
-    if (otp__get(&f->added)) (void)epoll_ctl(otp__rt.poll_fd, EPOLL_CTL_DEL, fd, &unused);   /* a dup may keep it alive */
+    if (otp__get(&f->added)) (void)epoll_ctl(otp__rt.poll_fd, EPOLL_CTL_DEL, fd, &unused); /* a dup may keep it alive */
 #endif
     otp__fd_renew(fd, false);
     otp__out(t);
@@ -7647,7 +7738,8 @@ static otp__proc *otp__idle_main(otp__sched *s)
         }
         otp__put_seq(&s->futex, 0);
         otp__put_seq(&s->sleeping, 1);
-        if (!otp__get_seq(&s->inbox) && !(s->poll_deadline < 0 && otp__get_seq(&otp__rt.app_done))) (void)otp__futex_wait(&s->futex, 0, ns);
+        if (!otp__get_seq(&s->inbox) && !(s->poll_deadline < 0 && otp__get_seq(&otp__rt.app_done)))
+            (void)otp__futex_wait(&s->futex, 0, ns);
         otp__put_seq(&s->sleeping, 0);
     }
     t->quit = true;
@@ -7761,7 +7853,8 @@ static void otp__monitor_sched(otp__sched *s, int64_t now)
     int64_t held = now - s->seen_at;
     bool queued = otp__get(&s->len) || otp__get(&s->run_next) || otp__get(&s->inbox) || otp__get(&otp__rt.inject_count);
     int64_t due = otp__get(&s->next_due);
-    bool work = queued || (due != INT64_MAX && due <= otp__ms(now)) || (otp__get(&otp__rt.fd_waiters) && !otp__get(&otp__rt.poller));
+    bool work = queued || (due != INT64_MAX && due <= otp__ms(now)) ||
+                (otp__get(&otp__rt.fd_waiters) && !otp__get(&otp__rt.poller));
     if (work && otp__get(&otp__rt.nidle)) otp__wake_for_work();
     if (work && held >= otp__rt.opts.stuck * 1000000) {
         otp__replace(s, now);
@@ -7775,7 +7868,9 @@ static void otp__monitor_sched(otp__sched *s, int64_t now)
             if (vt->cur) otp__describe(vt->cur, who, sizeof who);
             otp__unclaim(vt);
             s->reported = true;
-            if (who[0]) otp__log(OTP_LOG_WARNING, "process %s has held scheduler %d for %lld ms", who, s->id, (long long)(held / 1000000));
+            if (who[0])
+                otp__log(OTP_LOG_WARNING, "process %s has held scheduler %d for %lld ms", who, s->id,
+                         (long long)(held / 1000000));
         }
     }
 }
@@ -7805,7 +7900,8 @@ static void *otp__monitor_main(void *arg)
         for (otp__thread *t = otp__rt.threads; t; t = t->all_next)
             if (t->lost_at && now - t->lost_at >= report * 1000000) {
                 if ((otp__get_acq(&t->steal) & OTP__STEAL_MASK) == OTP__STEAL_GONE)
-                    otp__log(OTP_LOG_WARNING, "process %s has held a thread for %lld ms; its scheduler went on without it", t->who,
+                    otp__log(OTP_LOG_WARNING,
+                             "process %s has held a thread for %lld ms; its scheduler went on without it", t->who,
                              (long long)((now - t->lost_at) / 1000000));
                 t->lost_at = 0;
             }
@@ -7964,7 +8060,9 @@ static otp__thread *otp__guest_wait(otp__thread *t, unsigned act, int64_t deadli
         if (deadline && (left = deadline - otp__clock()) <= 0) {
             h = otp__get(&p->head);     /* take it back, unless somebody is just waking us */
             bool ours = h == OTP__PARKED ? otp__cas(&p->head, &h, OTP__EMPTY, memory_order_acq_rel)
-                      : (h & 3) == OTP__SIGWAIT ? otp__cas(&p->head, &h, (uintptr_t)otp__head_list(h), memory_order_acq_rel) : false;
+                        : (h & 3) == OTP__SIGWAIT
+                            ? otp__cas(&p->head, &h, (uintptr_t)otp__head_list(h), memory_order_acq_rel)
+                            : false;
             if (ours) {
                 return t;
             }
@@ -8009,8 +8107,9 @@ static int otp__cores(void)
 static int otp__resolve(const otp_opts *in, otp_opts *o)
 {
     *o = in ? *in : (otp_opts){ 0 };
-    if (o->schedulers < 0 || o->schedulers > OTP__MAX_SCHEDS || o->shutdown < OTP_INFINITY || o->stuck < 0 || o->blocking_threads < 0 ||
-        o->report_stuck < OTP_INFINITY || o->max_processes > 1u << 27 || (unsigned)o->log_level > OTP_LOG_NONE)
+    if (o->schedulers < 0 || o->schedulers > OTP__MAX_SCHEDS || o->shutdown < OTP_INFINITY || o->stuck < 0 ||
+        o->blocking_threads < 0 || o->report_stuck < OTP_INFINITY || o->max_processes > 1u << 27 ||
+        (unsigned)o->log_level > OTP_LOG_NONE)
         return OTP_EBADARG;
     if (o->stack_size && o->stack_size < otp__min_stack()) return OTP_EBADARG;
     if (o->deterministic) o->schedulers = 1;
@@ -8284,14 +8383,16 @@ OTP__SNAPSHOT int otp_stop(int64_t timeout)
             if (otp__get_acq(&p->head) == OTP__CLOSED || (p->flags & OTP__P_GUEST)) continue;
             char who[160];
             otp__describe(p, who, sizeof who);
-            if (++killed <= 20) otp__log(OTP_LOG_WARNING, "process %s did not end within %lld ms: killed", who, (long long)timeout);
+            if (++killed <= 20)
+                otp__log(OTP_LOG_WARNING, "process %s did not end within %lld ms: killed", who, (long long)timeout);
         }
         for (int tries = 0; tries < 20 && otp__live() > 0; tries++) {
             otp__signal_all(OTP_REASON_KILL);
             (void)otp__await_none(100);
         }
         if (otp__live() > 0) {
-            otp__log(OTP_LOG_ERROR, "%llu processes compute without a call and cannot be ended: their threads stay", (unsigned long long)otp__live());
+            otp__log(OTP_LOG_ERROR, "%llu processes compute without a call and cannot be ended: their threads stay",
+                     (unsigned long long)otp__live());
             otp__put_seq(&otp__rt.up, 1);
             return OTP_ESYSLIMIT;
         }
@@ -8415,7 +8516,8 @@ uint64_t otp_random(void)
     uint64_t v;
     if (t->p) v = otp__rng_next(&t->p->rng);
     else {
-        uint64_t x = atomic_fetch_add_explicit(&otp__rt.guest_rng, 0x632be59bd9b4e019u, memory_order_relaxed) + (uint64_t)otp__clock();
+        uint64_t x = atomic_fetch_add_explicit(&otp__rt.guest_rng, 0x632be59bd9b4e019u, memory_order_relaxed) +
+                     (uint64_t)otp__clock();
         v = otp__rng_next(&x);
     }
     otp__out(t);
@@ -8428,7 +8530,8 @@ uint64_t otp_random(void)
 enum { OTP__ASK_ALIVE, OTP__ASK_INFO, OTP__ASK_RELATION };
 
 static const char *const otp__state_names[] = { "none", "running", "runnable", "waiting", "suspended", "exiting" };
-static const char *const otp__waits_names[] = { "nothing", "a message", "a call", "an fd", "time", "blocking work", "a resume" };
+static const char *const otp__waits_names[] = { "nothing", "a message",     "a call",  "an fd",
+                                                "time",    "blocking work", "a resume" };
 
 /* Told by the mailbox head, and by the thread that ran it last. */
 OTP__SNAPSHOT static otp_state otp__state_of(otp__proc *p)
@@ -8512,13 +8615,15 @@ static void otp__answer_ask(otp__sched *s, otp__proc *p, otp__node *n)
     if (what == OTP__ASK_INFO) {
         otp_info *o = (otp_info *)(uintptr_t)r->m.data;
         otp__info_fill(p, o, true);
-        if (o->state == OTP_STATE_RUNNING || o->state == OTP_STATE_RUNNABLE) {      /* it wakes only to answer: what did it do before? */
+        if (o->state == OTP_STATE_RUNNING ||
+            o->state == OTP_STATE_RUNNABLE) { /* it wakes only to answer: what did it do before? */
             o->waits = (otp_waits)(otp__get(&p->waits) & 15);
             if ((o->handler && !p->cur) || (p->has & OTP__HAS_ASLEEP)) {
                 o->memory -= o->stack_bytes;    /* the stack that it answers on is not its own */
                 o->stack_bytes = 0;
             }
-            if (o->waits != OTP_WAITS_NOTHING) o->state = p->has & OTP__HAS_SUSPEND ? OTP_STATE_SUSPENDED : OTP_STATE_WAITING;
+            if (o->waits != OTP_WAITS_NOTHING)
+                o->state = p->has & OTP__HAS_SUSPEND ? OTP_STATE_SUSPENDED : OTP_STATE_WAITING;
             otp__info_waits(p, o);
         }
     } else if (what >= OTP__ASK_RELATION) {
@@ -8537,7 +8642,8 @@ OTP__SNAPSHOT bool otp_is_alive(otp_pid pid)
     if (p && p != t->cur) {
         uintptr_t h = otp__get_acq(&p->head);
         if (h == OTP__CLOSED) alive = false;
-        else if (h != OTP__PARKED && h != OTP__SIGWAIT && !(p->flags & OTP__P_GUEST)) {     /* a signal of ours may be on its way */
+        else if (h != OTP__PARKED && h != OTP__SIGWAIT &&
+                 !(p->flags & OTP__P_GUEST)) { /* a signal of ours may be on its way */
             otp__node *n = otp__ask(&t, pid.id, OTP__K_ASK, OTP__ASK_ALIVE, OTP_INFINITY);
             alive = n && (n->m.flags & OTP__K_MASK) == OTP__K_REPLY;
             if (n) otp__node_free(t->p, n);
@@ -8618,7 +8724,8 @@ size_t otp_stack_high_water(void)
 OTP__SNAPSHOT void otp_dump(int fd)
 {
     char line[320];
-    int len = snprintf(line, sizeof line, "%-14s %-20s %-9s %-13s %6s %10s %9s  %s\n", "pid", "name", "state", "waits for", "queue", "reductions", "heap", "spawned");
+    int len = snprintf(line, sizeof line, "%-14s %-20s %-9s %-13s %6s %10s %9s  %s\n", "pid", "name", "state",
+                       "waits for", "queue", "reductions", "heap", "spawned");
     if (write(fd, line, (size_t)len) < 0) return;
     uint32_t slots = otp__get_acq(&otp__rt.slots);
     for (uint32_t i = 0; i < slots; i++) {
@@ -8630,8 +8737,9 @@ OTP__SNAPSHOT void otp_dump(int fd)
         otp__name *nm = otp__get_acq(&p->name);
         (void)otp__pid_text(o.pid.id, pid, sizeof pid);
         const char *name = nm ? nm->text : o.handler && p->run.h->name ? p->run.h->name : "";
-        len = snprintf(line, sizeof line, "%-14s %-20s %-9s %-13s %6zu %10llu %9zu  %s\n", pid, name, otp__state_names[o.state % 6], otp__waits_names[o.waits % 7],
-                       o.message_queue_len, (unsigned long long)o.reductions, o.heap_bytes, o.spawned);
+        len = snprintf(line, sizeof line, "%-14s %-20s %-9s %-13s %6zu %10llu %9zu  %s\n", pid, name,
+                       otp__state_names[o.state % 6], otp__waits_names[o.waits % 7], o.message_queue_len,
+                       (unsigned long long)o.reductions, o.heap_bytes, o.spawned);
         if (len > (int)sizeof line - 1) len = (int)sizeof line - 1;
         if (write(fd, line, (size_t)len) < 0) return;
     }
@@ -8657,7 +8765,8 @@ OTP__SNAPSHOT static int otp__deadlock_report(otp__proc *except)
             otp__describe(p, who, sizeof who);
             unsigned queue = 0;
             for (otp__node *m = p->first; m; m = m->next) queue++;
-            otp__log(OTP_LOG_ERROR, "deadlock: %s waits for %s, %u messages in its mailbox", who, otp__waits_names[(otp__get(&p->waits) & 15) % 7], queue);
+            otp__log(OTP_LOG_ERROR, "deadlock: %s waits for %s, %u messages in its mailbox", who,
+                     otp__waits_names[(otp__get(&p->waits) & 15) % 7], queue);
         }
     return n;
 }
@@ -8665,11 +8774,13 @@ OTP__SNAPSHOT static int otp__deadlock_report(otp__proc *except)
 int otp_check_deadlock(void)
 {
     otp__thread *t = otp__in();
-    bool possible = otp__get(&otp__rt.up) && !otp__get(&otp__rt.fd_waiters) && !otp__get(&otp__rt.blocked) && !otp__get(&otp__rt.inject_count);
+    bool possible = otp__get(&otp__rt.up) && !otp__get(&otp__rt.fd_waiters) && !otp__get(&otp__rt.blocked) &&
+                    !otp__get(&otp__rt.inject_count);
     uint32_t timers = otp__get_acq(&otp__rt.timer_slots);
     for (uint32_t i = 0; possible && i < timers; i++) {     /* a timer whose message somebody will get */
         otp__timer *tm = otp__timer_at(i);
-        possible = (otp__get_acq(&tm->state) & 3) != OTP__TIMER_ARMED || !tm->node || otp__timer_dead(otp__get(&tm->to));
+        possible =
+            (otp__get_acq(&tm->state) & 3) != OTP__TIMER_ARMED || !tm->node || otp__timer_dead(otp__get(&tm->to));
     }
     int n = possible ? otp__deadlock_report(t->cur) : 0;
     otp__out(t);

@@ -1203,6 +1203,20 @@ void __tsan_switch_to_fiber(void *fiber, unsigned flags);
 #define OTP__SNAPSHOT __attribute__((no_sanitize_thread))
 #endif
 
+/* Reads what the caller points to before the runtime is entered: a bad pointer is then the process's own fault. */
+#define OTP__TOUCH_STEP 4096u
+static void otp__touch(const void *p, size_t n)
+{
+    const volatile char *c = p;
+    for (size_t i = 0; i < n; i += OTP__TOUCH_STEP) (void)c[i];
+    if (n) (void)c[n - 1];
+}
+
+static void otp__touch_text(const char *text)
+{
+    for (const volatile char *c = text; c && *c; c++) { }
+}
+
 #define otp__get(p) atomic_load_explicit((p), memory_order_relaxed)
 #define otp__get_acq(p) atomic_load_explicit((p), memory_order_acquire)
 #define otp__get_seq(p) atomic_load_explicit((p), memory_order_seq_cst)
@@ -1625,8 +1639,7 @@ struct otp__proc {
     otp__node *handed;          /* what the waker brought; owner */
     uint8_t prio, flags, act;
     _Atomic(uint8_t) waits;
-    uint32_t mq_limit;
-    atomic_uint mq_count;
+    atomic_uint mq_limit, mq_count;
     uint16_t has;
     bool special;               /* a guest, pinned, or of another priority: no shortcuts */
     uint8_t unused;
@@ -1820,7 +1833,7 @@ static struct otp__rt {
     atomic_uint inject_count;
     _Atomic(const otp_trace_hooks *) trace;
     bool det;
-    bool slow;                  /* deterministic or traced: turns do more */
+    atomic_bool slow;           /* deterministic or traced: turns do more */
     bool use_tsc;
     bool isolation;
     bool fence;                 /* no membarrier here: pay at every door */
@@ -2441,8 +2454,9 @@ OTP__INLINE void otp__san_arrive(otp__stack *on)
     (void)on;
 }
 
-/* The frames of the current stack are abandoned and it is used from its top again. */
-static void otp__san_abandon(otp__stack *k)
+/* The frames of the current stack are abandoned and it is used from its top again. Inlined: ThreadSanitizer would
+   count a return from here on the new fibre. */
+OTP__INLINE void otp__san_abandon(otp__stack *k)
 {
 #if OTP__TSAN
     void *old = k->fiber;
@@ -3218,13 +3232,14 @@ static void otp__membarrier(void)
         return;
     }
 #endif
-    atomic_thread_fence(memory_order_seq_cst);
+    static atomic_uint fence;       /* a fence that ThreadSanitizer knows, too */
+    (void)atomic_fetch_add_explicit(&fence, 0, memory_order_seq_cst);
 }
 
 static OTP__NOINLINE otp__thread *otp__in_slow(otp__thread *t)
 {
     for (;;) {
-        if (otp__rt.fence) atomic_thread_fence(memory_order_seq_cst);
+        if (otp__rt.fence) otp__membarrier();
         unsigned v = otp__get_acq(&t->steal), kind = v & OTP__STEAL_MASK;
         if (kind == OTP__STEAL_NONE) return t;
         if (kind == OTP__STEAL_ASKED) {
@@ -3281,7 +3296,7 @@ OTP__INLINE void otp__trace_sched(otp__sched *s, otp__proc *p, bool in)
 /* What becomes of a process that left its stack: parked only now, with its context saved (4.10, step 3). */
 static OTP__NOINLINE void otp__commit_slow(otp__sched *s, otp__proc *p)
 {
-    if (otp__unlikely(otp__rt.slow)) otp__trace_sched(s, p, false);
+    if (otp__unlikely(otp__get(&otp__rt.slow))) otp__trace_sched(s, p, false);
     switch (s->pend_act) {
     case OTP__ACT_PARK:
     case OTP__ACT_SIGWAIT: {
@@ -3356,7 +3371,7 @@ OTP__INLINE void otp__commit(otp__sched *s)
     otp__proc *p = s->pend;
     uintptr_t h = OTP__EMPTY;
     s->pend = NULL;
-    if (otp__likely(s->pend_act <= OTP__ACT_SIGWAIT && !otp__rt.slow) &&
+    if (otp__likely(s->pend_act <= OTP__ACT_SIGWAIT && !otp__get(&otp__rt.slow)) &&
         otp__cas(&p->head, &h, s->pend_act, memory_order_release))
         return;
     otp__commit_slow(s, p);
@@ -3406,7 +3421,7 @@ static OTP__NOINLINE void otp__loop(void *stack)
         p->thread = t;
         otp__put_rlx(&s->slices, otp__get(&s->slices) + 1);
         p->turn = p->reds + OTP_REDUCTIONS;
-        if (otp__unlikely(otp__rt.slow)) otp__slow_turn(s, p);
+        if (otp__unlikely(otp__get(&otp__rt.slow))) otp__slow_turn(s, p);
         otp__stack *its = p->stack;
         if (its) {
             otp__stack_put(s, k);
@@ -3471,7 +3486,7 @@ OTP__INLINE otp__thread *otp__suspend(otp__thread *t, unsigned act)
     otp__stack *mine = p->stack;
     otp__proc *next = otp__get(&s->run_next);
     uint64_t slices = otp__get(&s->slices);
-    if (otp__likely(next && next->stack && (slices & 63) && ++s->chain < 64 && !s->urgent && !otp__rt.slow &&
+    if (otp__likely(next && next->stack && (slices & 63) && ++s->chain < 64 && !s->urgent && !otp__get(&otp__rt.slow) &&
                     !otp__get(&s->attn))) {
         /* straight to the process that the loop would choose; who arrives there does what the loop would do first */
         otp__put_rlx(&s->run_next, NULL);
@@ -4229,6 +4244,7 @@ int otp_register(const char *name, otp_pid pid)
 int otp_unregister(const char *name)
 {
     if (!name) return OTP_ENOENT;
+    otp__touch_text(name);
     otp__thread *t = otp__in();
     uint64_t pid;
     int rc = otp__name_find(name, &pid);
@@ -4241,6 +4257,7 @@ otp_pid otp_whereis(const char *name)
 {
     otp_pid pid = { 0 };
     if (!name) return pid;
+    otp__touch_text(name);
     otp__thread *t = otp__in();
     (void)otp__name_find(name, &pid.id);
     otp__out(t);
@@ -4643,7 +4660,7 @@ static OTP__NOINLINE void otp__close_free(otp__sched *s, otp__proc *p)
     p->call_ref = 0;
     p->armed = p->deadline = 0;
     p->heap_bytes = 0;
-    p->mq_limit = 0;
+    otp__put_rlx(&p->mq_limit, 0);
     p->has = 0;
 }
 
@@ -4659,7 +4676,7 @@ OTP__INLINE void otp__close(otp__thread *t, otp__proc *p, const otp_reason *why)
 {
     otp__sched *s = t->p;
     uint64_t pid = otp__pid(p);
-    if (otp__unlikely(otp__rt.slow)) otp__trace_exit(s, pid, why);
+    if (otp__unlikely(otp__get(&otp__rt.slow))) otp__trace_exit(s, pid, why);
     uintptr_t h = atomic_exchange_explicit(&p->head, OTP__CLOSED, memory_order_seq_cst);   /* seq_cst: see 4.15 */
     uintptr_t more = h | (uintptr_t)p->first | (uintptr_t)p->handed | (uintptr_t)otp__get_seq(&p->name) |
                      (unsigned)otp__rt.at_exits | (p->has & (OTP__HAS_REL | OTP__HAS_REQ));
@@ -4787,6 +4804,7 @@ OTP__INLINE otp__thread *otp__in_proc(void)
 
 void otp_exit(otp_reason why)
 {
+    otp__touch_text(why.text);
     otp__thread *t = otp__in_proc();
     otp__proc *p = t->cur;
     if ((p->flags & OTP__P_HANDLER) && !(p->flags & OTP__P_EXITING)) {
@@ -4803,6 +4821,7 @@ void otp_exit(otp_reason why)
 
 int otp_exit_signal(otp_pid pid, otp_reason why)
 {
+    otp__touch_text(why.text);
     otp__thread *t = otp__in();
     uint64_t self = t->cur ? otp__pid(t->cur) : 0;
     otp__signal_why(t->p, self, pid.id, OTP__K_EXIT, 0, 0, &why);
@@ -4862,7 +4881,7 @@ OTP__INLINE otp__proc *otp__spawn_new(otp__thread *t, otp_fn *fn, void *arg, con
 OTP__INLINE void otp__spawn_open(otp__thread *t, otp__proc *p)
 {
     otp__sched *s = t->p;
-    if (otp__unlikely(otp__rt.slow)) {
+    if (otp__unlikely(otp__get(&otp__rt.slow))) {
         const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
         if (hooks && hooks->spawn) hooks->spawn((otp_pid){ p->parent }, (otp_pid){ otp__pid(p) }, p->place, hooks->arg);
     }
@@ -4937,7 +4956,7 @@ static int otp__spawn_fill(otp__thread *t, otp__proc *p, const otp_spawn_opts *o
         x->heap_null = o->heap_limit_null;
         x->label = o->label;
         x->full = o->mailbox_full;
-        p->mq_limit = o->mailbox_limit;
+        otp__put_rlx(&p->mq_limit, o->mailbox_limit);
         if (stack && stack != otp__rt.opts.stack_size) {
             x->stack_size = stack;
             p->has |= OTP__HAS_BIG_STACK;
@@ -5035,6 +5054,10 @@ int otp_spawn_opt_at(const otp_spawn_opts *o, otp_pid *pid, const char *place)
     if (o->name && !otp__name_ok(o->name)) return OTP_EBADARG;
     if ((unsigned)o->priority > OTP_PRIO_MAX || (unsigned)o->mailbox_full > OTP_FULL_DROP) return OTP_EBADARG;
     if (o->stack_size && (o->stack_size < otp__min_stack() || o->stack_size > (size_t)1 << 40)) return OTP_EBADARG;
+    otp__touch(o->arg, o->arg_size);
+    otp__touch_text(o->label);
+    if (o->monitor) o->monitor->id = 0;
+    if (pid) pid->id = 0;
     return otp__spawn(o, pid ? pid : &unused, place);
 }
 
@@ -5110,7 +5133,7 @@ OTP__INLINE const otp_msg *otp__handed(otp__thread *t, otp__proc *p, otp__node *
     n->next = (otp__node *)(void *)link;    /* where otp_leave puts it back */
     p->cur = n;
     p->reds++;
-    if (otp__unlikely((n->m.flags & (OTP__F_COUNTED | OTP__F_CALL)) || otp__rt.slow)) otp__hand_slow(t, p, n);
+    if (otp__unlikely((n->m.flags & (OTP__F_COUNTED | OTP__F_CALL)) || otp__get(&otp__rt.slow))) otp__hand_slow(t, p, n);
     return &n->m;
 }
 
@@ -5228,6 +5251,7 @@ const otp_msg *otp_recv_tag(int tag, int64_t ms)
 
 const otp_msg *otp_recv_tags(const int *tags, size_t n, int64_t ms)
 {
+    otp__touch(tags, n * sizeof *tags);
     return otp__receive_as(&(otp__want){ .how = OTP__TAGS, .tags = tags, .n = n }, ms, "otp_recv_tags");
 }
 
@@ -5307,7 +5331,7 @@ static void otp__leave_node(otp__proc *p, otp__node *n)
     if (!n->next) p->last = &n->next;
     p->cur = NULL;
     p->u.left = &n->next;
-    if (p->mq_limit && !(n->m.flags & OTP__F_COUNTED)) {
+    if (otp__get(&p->mq_limit) && !(n->m.flags & OTP__F_COUNTED)) {
         n->m.flags |= OTP__F_COUNTED;
         atomic_fetch_add_explicit(&p->mq_count, 1, memory_order_relaxed);
     }
@@ -5342,9 +5366,10 @@ const otp_msg *otp_keep(const otp_msg *m)
 void otp_drop(const otp_msg *m)
 {
     if (!m) return;
+    otp__node *n = otp__node_of(m);
+    otp__touch(n, sizeof *n);
     otp__thread *t = otp__in_proc();
     otp__proc *p = t->cur;
-    otp__node *n = otp__node_of(m);
     if (n == p->cur) {
         otp__drop_cur(t, p);
     } else if (m->flags & OTP__F_KEPT) {
@@ -5374,7 +5399,7 @@ const void *otp_payload(const otp_msg *m, size_t size, const char *type)
 static OTP__NOINLINE int otp__limit(otp__proc *p, otp__node *n)
 {
     unsigned count = atomic_fetch_add_explicit(&p->mq_count, 1, memory_order_relaxed);
-    if (count < p->mq_limit) {
+    if (count < otp__get(&p->mq_limit)) {
         n->m.flags |= OTP__F_COUNTED;
         return 0;
     }
@@ -5387,7 +5412,7 @@ static OTP__NOINLINE int otp__limit(otp__proc *p, otp__node *n)
 OTP__INLINE int otp__post(otp__sched *s, uint64_t to, otp__node *n)
 {
     otp__proc *p = otp__find(to);
-    if (otp__unlikely(otp__rt.slow)) {
+    if (otp__unlikely(otp__get(&otp__rt.slow))) {
         const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
         if (hooks && hooks->send) hooks->send(n->m.from, (otp_pid){ to }, n->m.tag, n->m.size, hooks->arg);
     }
@@ -5395,7 +5420,7 @@ OTP__INLINE int otp__post(otp__sched *s, uint64_t to, otp__node *n)
         otp__undeliverable(s, n);
         return OTP_ENOPROC;
     }
-    if (otp__unlikely(p->mq_limit) && (n->m.flags & OTP__K_MASK) == OTP__K_MSG) {
+    if (otp__unlikely(otp__get(&p->mq_limit)) && (n->m.flags & OTP__K_MASK) == OTP__K_MSG) {
         int rc = otp__limit(p, n);
         if (rc) {
             if (rc > 0 && (n->m.flags & OTP__F_CALL)) return otp__undeliverable(s, n), 0;
@@ -5986,6 +6011,7 @@ static otp__dict **otp__dict_at(otp__proc *p, const char *key)
 
 void *otp_put(const char *key, void *value)
 {
+    otp__touch_text(key);
     otp__thread *t = otp__in_proc();
     otp__proc *p = t->cur;
     void *old = NULL;
@@ -6016,6 +6042,7 @@ void *otp_put(const char *key, void *value)
 
 void *otp_get(const char *key)
 {
+    otp__touch_text(key);
     otp__thread *t = otp__in_proc();
     otp__dict *d = *otp__dict_at(t->cur, key);
     otp__out(t);
@@ -6024,6 +6051,7 @@ void *otp_get(const char *key)
 
 void *otp_erase(const char *key)
 {
+    otp__touch_text(key);
     otp__thread *t = otp__in_proc();
     otp__dict **at = otp__dict_at(t->cur, key), *d = *at;
     void *old = d ? d->value : NULL;
@@ -6052,6 +6080,7 @@ static otp__node *otp__ask(otp__thread **t, uint64_t to, unsigned kind, int what
 
 int otp_await_exit(otp_pid pid, int64_t ms, otp_reason *why)
 {
+    if (why) *why = OTP_NORMAL;
     otp__thread *t = otp__in_proc();
     otp__check_ms(t, ms, "otp_await_exit");
     if (pid.id == otp__pid(t->cur) && ms == OTP_INFINITY)
@@ -6242,6 +6271,7 @@ enum { OTP__N_OK, OTP__N_LEAVE, OTP__N_RETRY, OTP__N_STOP, OTP__N_CONTINUE };
 
 otp_next otp_stop_with(otp_reason why)
 {
+    otp__touch_text(why.text);
     otp__thread *t = otp__in_proc();
     otp__ext *x = otp__ext_of(t->p, t->cur);
     if (x) {
@@ -6536,8 +6566,9 @@ void *otp_calloc(size_t n, size_t size)
 void otp_free(void *block)
 {
     if (!block) return;
-    otp__thread *t = otp__in_proc();
     otp__block *b = (otp__block *)block - 1;
+    otp__touch(b, sizeof *b);
+    otp__thread *t = otp__in_proc();
     if (otp__unlikely(b->magic != OTP__BLOCK_MAGIC))
         otp__badarg(t, "otp_free", "not a block of otp_alloc, or freed already:", 0);
     b->magic = 0;
@@ -6853,7 +6884,15 @@ static void otp__fault_handler(int sig, siginfo_t *si, void *uc)
     f->overflow = sig != SIGABRT && (sp < base || (addr >= low && addr < base));
     if (!f->overflow) {
         otp__walk w = { f, otp__uc_pc(u), false, false, 0, 0 };
-        (void)_Unwind_Backtrace(otp__walk_step, &w);
+        Dl_info module;
+        if (dladdr((void *)w.pc, &module)) {
+            (void)_Unwind_Backtrace(otp__walk_step, &w);
+        } else {    /* a call of something that is no code: the unwinder would read there */
+            f->ip[f->depth++] = (void *)w.pc;
+#if defined(__x86_64__)
+            if (sp % sizeof sp == 0 && sp < (uintptr_t)k) f->ip[f->depth++] = *(void **)sp;
+#endif
+        }
         bool fatal = false;
         if (w.libc > 1) {       /* inside nested calls of libc: its locks and lists may be half-way */
             Dl_info d;
@@ -6862,7 +6901,11 @@ static void otp__fault_handler(int sig, siginfo_t *si, void *uc)
                     strcmp(name, "raise") != 0 && strcmp(name, "gsignal") != 0 &&
                     strcmp(name, "__assert_perror_fail") != 0;
             if (fatal) {
-                otp__fault_say("otp.h: a process crashed inside a library call (");
+                char who[200];
+                otp__describe(p, who, sizeof who);
+                otp__fault_say("otp.h: process ");
+                otp__fault_say(who);
+                otp__fault_say(" crashed inside a library call (");
                 otp__fault_say(name);
                 otp__fault_say("), which cannot be contained: the program ends\n");
             }
@@ -8257,7 +8300,7 @@ int otp_start(const otp_opts *opts)
         return rc;
     }
     otp__rt.det = o.deterministic;
-    otp__rt.slow = o.deterministic || otp__get(&otp__rt.trace);
+    otp__put_rlx(&otp__rt.slow, o.deterministic || otp__get(&otp__rt.trace));
     otp__rt.nscheds = o.schedulers;
 #ifdef OTP__LINUX
     otp__rt.fence = syscall(SYS_membarrier, 16 /* MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED */, 0, 0) != 0;
@@ -8659,6 +8702,7 @@ OTP__SNAPSHOT bool otp_is_alive(otp_pid pid)
 int otp_process_info(otp_pid pid, otp_info *out)
 {
     if (!out) return OTP_EBADARG;
+    memset(out, 0, sizeof *out);    /* outside: a bad pointer is the caller's fault */
     otp__thread *t = otp__in_proc();
     int rc = 0;
     if (pid.id == otp__pid(t->cur)) {
@@ -8678,6 +8722,7 @@ int otp_process_info(otp_pid pid, otp_info *out)
 int64_t otp_process_relations(otp_pid pid, enum otp_relation what, otp_pid *out, size_t max)
 {
     if ((unsigned)what > OTP_MONITORED_BY || (max && !out)) return OTP_EBADARG;
+    if (max) memset(out, 0, max * sizeof *out);
     otp__thread *t = otp__in_proc();
     int64_t rc;
     if (pid.id == otp__pid(t->cur)) {
@@ -8798,7 +8843,7 @@ void otp_log(otp_level level, const char *format, ...)
 void otp_trace(const otp_trace_hooks *hooks)
 {
     otp__put_rel(&otp__rt.trace, hooks);
-    otp__rt.slow = otp__rt.det || hooks;
+    otp__put_rlx(&otp__rt.slow, otp__rt.det || hooks);
 }
 
 void otp_bump_reductions(int n)

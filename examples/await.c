@@ -19,8 +19,8 @@ static void log_line(otp_level level, const char *text, void *arg)     /* on any
 static void worker(void *arg)
 {
     (void)arg;
-    otp_sleep(10);
-    otp_exit(OTP_USER(3, "three jobs done"));
+    otp_recv(OTP_INFINITY);                 /* its work comes as a message */
+    otp_exit(OTP_SHUTDOWN);
 }
 
 static void patient(void *arg)
@@ -39,14 +39,15 @@ static void stubborn(void *arg)
 int main(void)
 {
     otp_pid pid;
-    otp_reason why;
     int rc = otp_start(&(otp_opts){ .log = log_line });
     if (rc == 0) rc = otp_spawn_opt(&(otp_spawn_opts){ .fn = stubborn, .name = "stubborn" }, &pid);
     if (rc != 0) { fprintf(stderr, "start: %s\n", otp_strerror(rc)); return 1; }
     otp_spawn(patient, NULL);
 
-    rc = otp_await_exit(otp_spawn(worker, NULL), OTP_INFINITY, &why);
-    if (rc == 0) printf("worker: code %d\n", why.code);
+    otp_pid busy = otp_spawn(worker, NULL);
+    printf("worker: %s\n", otp_strerror(otp_await_exit(busy, 20, NULL)));
+    otp_send(busy, 1, NULL, 0);
+    if (otp_await_exit(busy, OTP_INFINITY, NULL) == 0) printf("worker: has ended\n");
     printf("stubborn: %s\n", otp_strerror(otp_await_exit(pid, 20, NULL)));
 
     rc = otp_stop(100);                     /* asks all, kills after 100 ms who is left, and names them in the log */
@@ -55,7 +56,8 @@ int main(void)
 }
 
 /* Output:
-worker: code 3
+worker: timeout
+worker: has ended
 stubborn: timeout
 had to be killed: 1, named in the log: yes
 */

@@ -53,6 +53,13 @@
 #define TEST_SANITIZED 0
 #endif
 
+/* Where faults are not contained, tests with .opts.force_isolation are skipped. */
+#if defined(__linux__) && !defined(OTP_NO_ASM) && (defined(__x86_64__) || defined(__aarch64__) || defined(__riscv))
+#define TEST_FAULTS 1
+#else
+#define TEST_FAULTS 0
+#endif
+
 typedef struct test_case {
     const char *name;
     void (*body)(void);
@@ -481,7 +488,8 @@ int main(int argc, char **argv)
             test_line("%s%s", t->name, t->real ? " (real)" : "");
             continue;
         }
-        if ((t->real && test_opt_deterministic) || (t->not_sanitized && TEST_SANITIZED)) {
+        if ((t->real && test_opt_deterministic) || (t->not_sanitized && TEST_SANITIZED) ||
+            (t->opts.force_isolation && !TEST_FAULTS)) {
             test_line("ok %d - %s # SKIP", number, t->name);
             skipped++;
             continue;

@@ -440,6 +440,16 @@ static void spawns_worse(void *arg)
     (void)otp_spawn_opt((const otp_spawn_opts *)wild_address, &p);
 }
 static void infos_other_bad(void *arg) { (void)arg; (void)otp_process_info(target, (otp_info *)wild_address); }
+static otp_pid watched;
+static void relations_bad(void *arg)
+{
+    (void)arg;
+    (void)otp_process_relations(watched, OTP_MONITORED_BY, (otp_pid *)wild_address, 10);
+}
+static void monitors_bad(void *arg) { (void)arg; (void)otp_monitor_name((const char *)wild_address); }
+static void names_bad(void *arg) { (void)arg; (void)otp_send_name((const char *)wild_address, A, NULL, 0); }
+static void awaits_bad(void *arg) { (void)arg; (void)otp_await_exit(watched, 0, (otp_reason *)wild_address); }
+static void waits_bad(void *arg) { (void)arg; (void)otp_wait_any((const otp_ref *)wild_address, 5, 0, NULL); }
 static void reasons_bad(void *arg) { (void)arg; otp_exit(OTP_USER(1, (const char *)wild_address)); }
 static void tags_bad(void *arg)
 {
@@ -463,6 +473,8 @@ static void contained(otp_fn *fn)
 {
     otp_ref ref, other;
     target = otp_spawn_monitor(answers_b, NULL, &other);
+    watched = target;
+    CHECK_EQ(otp_register("answers", target), 0);           /* so that names are compared */
     for (int i = 0; i < 10; i++) {
         CHECK(otp_spawn_monitor(fn, NULL, &ref).id != 0);
         const otp_reason *why = test_down(ref);
@@ -491,6 +503,11 @@ ISOLATED_PLAIN(a_bad_pointer_to_process_info) { contained(infos_bad); }
 ISOLATED_PLAIN(a_bad_pointer_to_info_of_another) { contained(infos_other_bad); }
 ISOLATED_PLAIN(a_bad_pointer_to_processes) { contained(lists_bad); }
 ISOLATED_PLAIN(a_bad_pointer_in_a_reason) { contained(reasons_bad); }
+ISOLATED_PLAIN(a_bad_pointer_to_monitor_name) { contained(monitors_bad); }
+ISOLATED_PLAIN(a_bad_pointer_to_send_name) { contained(names_bad); }
+ISOLATED_PLAIN(a_bad_pointer_to_await_exit) { contained(awaits_bad); }
+ISOLATED_PLAIN(a_bad_pointer_to_wait_any) { contained(waits_bad); }
+ISOLATED_PLAIN(a_bad_pointer_to_relations) { contained(relations_bad); }
 ISOLATED_PLAIN(a_bad_pointer_to_recv_tags) { contained(tags_bad); }
 ISOLATED_PLAIN(a_bad_pointer_to_free) { contained(frees_bad); }
 

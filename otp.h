@@ -212,6 +212,8 @@ enum otp_tag {
     OTP_TAG_MIN = -1000         /* tags below this are free for modules on top of this one */
 };
 
+void otp__payload_short(const otp_msg *m, size_t size, const char *type) OTP_NORETURN;
+
 /* The payload as a pointer to const `type`; ends the process with badarg if the message is shorter. */
 #define OTP_PAYLOAD(m, type) ((const type *)otp_payload((m), sizeof(type), #type))
 
@@ -747,7 +749,11 @@ void otp_drop(const otp_msg *m);
 /* The payload, checked; what OTP_PAYLOAD stands on.
    returns: the data; does not return when it has fewer than `size` bytes
    caller: the owner of the message */
-const void *otp_payload(const otp_msg *m, size_t size, const char *type);
+static inline const void *otp_payload(const otp_msg *m, size_t size, const char *type)
+{
+    if (m->size < size) otp__payload_short(m, size, type);
+    return m->data;
+}
 
 /* >> calls   The protocol that all behaviours share. Request: a message with m->ref set. Reply: to otp_from_of(m). */
 
@@ -1031,8 +1037,15 @@ void otp_set_remote(int (*route)(otp_pid to, int tag, const void *data, size_t s
 int otp_at_exit(void (*fn)(otp_pid pid, void *arg), void *arg);
 
 /* The machinery of otp_receive: not to be used by hand. */
-typedef struct otp__scan { void **at; int64_t ms; int64_t deadline; const otp_msg *given; } otp__scan;
-otp__scan otp__scan_begin(int64_t ms);
+typedef struct otp__scan { const otp_msg *given; int64_t ms, deadline; } otp__scan;
+static inline otp__scan otp__scan_begin(int64_t ms)
+{
+    otp__scan s;
+    s.given = NULL;
+    s.ms = ms;
+    s.deadline = 0;
+    return s;
+}
 bool otp__scan_next(otp__scan *s, const otp_msg **m);
 
 #ifdef __cplusplus
@@ -5198,6 +5211,12 @@ OTP__INLINE bool otp__wanted(const otp__want *w, const otp_msg *m, otp__thread *
     }
 }
 
+/* Whether what the waker brought is a message for an empty queue: it need not go through it. */
+OTP__INLINE bool otp__alone(otp__proc *p, otp__node *n)
+{
+    return n && !p->first && !n->next && (n->m.flags & OTP__K_MASK) == OTP__K_MSG && n->to == otp__pid(p);
+}
+
 OTP__INLINE const otp_msg *otp__receive_as(const otp__want *w, int64_t ms, const char *fn)
 {
     otp__thread *t = otp__in_proc();
@@ -5210,9 +5229,8 @@ OTP__INLINE const otp_msg *otp__receive_as(const otp__want *w, int64_t ms, const
     if (w->how == OTP__REF && p->mark && p->mark_ref == w->refs->id && !(p->flags & OTP__P_HANDLER)) link = p->mark;
     for (;;) {
         otp__node *n = p->handed;
-        if (n && !p->first && !n->next && (n->m.flags & OTP__K_MASK) == OTP__K_MSG && n->to == otp__pid(p) &&
-            w->how <= OTP__TAG && otp__wanted(w, &n->m, &t)) {
-            p->handed = NULL;   /* what the waker brought, into an empty queue: it need not go through it */
+        if (otp__alone(p, n) && w->how <= OTP__TAG && otp__wanted(w, &n->m, &t)) {
+            p->handed = NULL;
             const otp_msg *m = otp__handed(t, p, n, &p->first);
             otp__out(t);
             return m;
@@ -5273,34 +5291,32 @@ const otp_msg *otp_wait_any(const otp_ref *refs, size_t n, int64_t ms, size_t *w
     return otp__receive_as(&(otp__want){ .how = OTP__REFS, .refs = refs, .n = n, .which = which }, ms, "otp_wait_any");
 }
 
-otp__scan otp__scan_begin(int64_t ms)
-{
-    otp__thread *t = otp__in_proc();
-    otp__proc *p = t->cur;
-    otp__check_ms(t, ms, "otp_receive");
-    otp__drop_cur(t, p);
-    p->u.left = NULL;
-    if (otp__unlikely(p->reds >= p->turn)) t = otp__turn_over(t);
-    otp__out(t);
-    return (otp__scan){ NULL, ms, 0, NULL };
-}
-
 bool otp__scan_next(otp__scan *sc, const otp_msg **m)
 {
+    otp__node **link = NULL;
+    if (sc->given) {    /* again: was the last one left, or taken? */
+        otp__proc *p = otp__self_thread()->cur;
+        link = p->u.left;
+        p->u.left = NULL;
+        if (otp__likely(!link) || sc->given == &otp__after.m) return false;
+    }
     otp__thread *t = otp__in_proc();
     otp__proc *p = t->cur;
-    otp__node **link = &p->first;
-    if (sc->given) {
-        otp__node **left = p->u.left;
+    if (!link) {        /* the first time */
+        otp__check_ms(t, sc->ms, "otp_receive");
+        otp__drop_cur(t, p);
         p->u.left = NULL;
-        if (!left || sc->given == &otp__after.m) {  /* it was taken */
-            otp__out(t);
-            return false;
-        }
-        link = left;
+        if (otp__unlikely(p->reds >= p->turn)) t = otp__turn_over(t);
+        link = &p->first;
     }
     int64_t now = 0;
     for (;;) {
+        otp__node *n = p->handed;
+        if (otp__alone(p, n)) {
+            p->handed = NULL;
+            *m = sc->given = otp__handed(t, p, n, &p->first);
+            break;
+        }
         if (*link) {
             *m = sc->given = otp__hand(t, p, link);
             break;
@@ -5382,9 +5398,8 @@ void otp_drop(const otp_msg *m)
     otp__out(t);
 }
 
-const void *otp_payload(const otp_msg *m, size_t size, const char *type)
+void otp__payload_short(const otp_msg *m, size_t size, const char *type)
 {
-    if (otp__likely(m->size >= size)) return m->data;
     otp__thread *t = otp__in_proc();
     char text[160];
     (void)snprintf(text, sizeof text, "OTP_PAYLOAD: message %d has %zu bytes, %s needs %zu", m->tag, m->size, type,
@@ -5447,7 +5462,8 @@ OTP__INLINE otp__node *otp__node_copy(otp__thread *t, uint64_t to, int tag, unsi
     if (size) {
         t->copying = n;
         atomic_signal_fence(memory_order_seq_cst);
-        memcpy((char *)(uintptr_t)n->m.data, data, size);
+        if (otp__likely(size == 8)) memcpy((char *)(uintptr_t)n->m.data, data, 8);
+        else memcpy((char *)(uintptr_t)n->m.data, data, size);
         atomic_signal_fence(memory_order_seq_cst);
         t->copying = NULL;
     }

@@ -80,12 +80,13 @@ VARIANTS
 
     for compiler in gcc clang; do
         have $compiler "sanitizers of $compiler" || continue
-        # The deterministic runs need few schedulers and no threads: two at a time.
+        modes='2 1..10'
+        if [ $compiler = gcc ]; then modes='1 2 8 1..50'; fi
         if works $compiler '-fsanitize=address,undefined'; then
-            step "tests, asan+ubsan, $compiler" env CC=$compiler sh tests/sanitize.sh asan
+            step "tests, asan+ubsan, $compiler" env CC=$compiler MODES="$modes" sh tests/sanitize.sh asan
         fi
         if works $compiler '-fsanitize=thread'; then
-            step "tests, tsan, $compiler" env CC=$compiler sh tests/sanitize.sh tsan
+            step "tests, tsan, $compiler" env CC=$compiler MODES="$modes" sh tests/sanitize.sh tsan
         fi
     done
     if have valgrind 'examples under valgrind'; then step 'examples under valgrind' sh tests/sanitize.sh valgrind; fi

@@ -1264,12 +1264,14 @@ static void otp__lock(otp__spin *l)
 
 static void otp__unlock(otp__spin *l) { otp__put_rel(&l->held, 0); }
 
-__attribute__((unused)) OTP__COLD OTP_NORETURN static void otp__broken(const char *what, const char *file, int line)
+#ifdef OTP_DEBUG
+OTP__COLD OTP_NORETURN static void otp__broken(const char *what, const char *file, int line)
 {
     fprintf(stderr, "otp.h: internal check failed: %s (%s:%d)\n", what, file, line);
     OTP_ABORT();
     _Exit(134);
 }
+#endif
 
 /* -- 4.2 context ----------------------------------------------------------------------------------------
    >> ctx   A context is pc, sp, fp and the one other register that compilers do not let us name; every other
@@ -1666,7 +1668,8 @@ struct otp__proc {
     otp__stack *stack;
     union { otp_fn *fn; const otp_handler *h; } run;
     void *arg;                  /* or a handler's state */
-    uint64_t reds;              /* used so far */
+    uint32_t reds;              /* reductions used since the last fold into reds_base */
+    uint32_t turn;              /* the turn is over when reds gets there */
     /* calls, relations, heap */
     uint64_t call_ref;          /* the call it waits in */
     otp__node *call_reply;
@@ -1681,7 +1684,7 @@ struct otp__proc {
     uint64_t parent;
     otp__ext *ext;
     size_t heap_bytes;
-    uint64_t turn;              /* the turn is over when reds gets there */
+    uint64_t reds_base;
     uint64_t waits_for;         /* the pid it calls, or the fd */
     uint64_t mark_ref;
 };
@@ -1754,7 +1757,6 @@ struct otp__sched {
     int64_t vnow;               /* virtual time */
     _Atomic(uint64_t) spawned, exited;  /* written by the owner only */
     int64_t poll_deadline;      /* main: when otp_poll gives up; -1: it does not */
-    unsigned turns;
     otp__mem mem;
     otp__timer *free_timers;
     otp__wheel wheel;
@@ -1811,7 +1813,6 @@ struct otp__thread {
     otp__node *copying;         /* user bytes are being copied: a fault here is the process's, and this node is freed */
     otp__fault fault;
     bool quit;
-    bool pinned;
 };
 
 enum { OTP__TIMER_FREE, OTP__TIMER_ARMED, OTP__TIMER_FIRED, OTP__TIMER_CANCELLED };
@@ -1834,7 +1835,6 @@ struct otp__timer {
 #define OTP__TIMERS_PER_SLAB (OTP__SLAB / OTP__TIMER_BYTES)
 #define OTP__MAX_SLABS 16384
 #define OTP__MAX_SCHEDS 256
-#define OTP__BLOCKED_REFS ((uint64_t)1 << 62)
 
 struct otp__name { otp__name *next; uint64_t pid; uint32_t hash; char text[64]; };
 struct otp__defer { otp__defer *next; otp_fn *fn; void *arg; };
@@ -3031,6 +3031,18 @@ static bool otp__inject_take(otp__sched *s)
 
 OTP__INLINE otp__node *otp__head_list(uintptr_t h) { return (otp__node *)(h & ~OTP__HEAD_BITS); }
 
+/* The frames that a process will be in when it goes on: it often does so within nanoseconds. */
+OTP__INLINE void otp__prefetch_stack(otp__stack *k)
+{
+    if (!k) return;
+    char *top = (char *)k;
+    __builtin_prefetch(top);
+    __builtin_prefetch(top - 64);
+    __builtin_prefetch(top - 128);
+    __builtin_prefetch(top - 192);
+    __builtin_prefetch(top - 256);
+}
+
 /* Hands a node over. False when the receiver is dead: the node is still the caller's. */
 OTP__INLINE bool otp__push(otp__sched *s, otp__proc *p, otp__node *n)
 {
@@ -3040,6 +3052,7 @@ OTP__INLINE bool otp__push(otp__sched *s, otp__proc *p, otp__node *n)
             if (otp__cas_weak(&p->head, &h, OTP__EMPTY, memory_order_acq_rel)) {   /* acquire: its private fields */
                 p->handed = n;
                 n->next = NULL;
+                otp__prefetch_stack(p->stack);
                 otp__make_runnable(s, p);
                 return true;
             }
@@ -3390,10 +3403,19 @@ OTP__INLINE void otp__commit(otp__sched *s)
     otp__commit_slow(s, p);
 }
 
+OTP__INLINE void otp__turn_begin(otp__proc *p)
+{
+    if (otp__unlikely(p->reds > 1u << 30)) {
+        p->reds_base += p->reds;
+        p->reds = 0;
+    }
+    p->turn = p->reds + OTP_REDUCTIONS;
+}
+
 /* What only tracing and the deterministic mode want at the begin of a turn. */
 static OTP__NOINLINE void otp__slow_turn(otp__sched *s, otp__proc *p)
 {
-    if (otp__rt.det) p->turn = p->reds + 1 + otp__rng_next(&s->rng) % 24;
+    if (otp__rt.det) p->turn = p->reds + 1 + (uint32_t)(otp__rng_next(&s->rng) % 24);
     otp__trace_sched(s, p, true);
 }
 
@@ -3430,10 +3452,11 @@ static OTP__NOINLINE void otp__loop(void *stack)
         } else {
             s->start = NULL;
         }
+        OTP__CHECK(otp__get(&p->head) != OTP__PARKED);
         t->cur = p;
         p->thread = t;
         otp__put_rlx(&s->slices, otp__get(&s->slices) + 1);
-        p->turn = p->reds + OTP_REDUCTIONS;
+        otp__turn_begin(p);
         if (otp__unlikely(otp__get(&otp__rt.slow))) otp__slow_turn(s, p);
         otp__stack *its = p->stack;
         if (its) {
@@ -3497,6 +3520,7 @@ OTP__INLINE otp__thread *otp__suspend(otp__thread *t, unsigned act)
     otp__sched *s = t->p;
     otp__proc *p = t->cur;
     otp__stack *mine = p->stack;
+    OTP__CHECK(mine && otp__get(&t->in_rt) && !s->pend);
     otp__proc *next = otp__get(&s->run_next);
     uint64_t slices = otp__get(&s->slices);
     if (otp__likely(next && next->stack && (slices & 63) && ++s->chain < 64 && !s->urgent && !otp__get(&otp__rt.slow) &&
@@ -3508,7 +3532,7 @@ OTP__INLINE otp__thread *otp__suspend(otp__thread *t, unsigned act)
         s->pend_act = (uint8_t)act;
         t->cur = next;
         next->thread = t;
-        next->turn = next->reds + OTP_REDUCTIONS;
+        otp__turn_begin(next);
         otp__san_leave(mine, next->stack);
         otp__ctx_swap(&mine->ctx, &next->stack->ctx);
         otp__san_arrive(mine);
@@ -3543,7 +3567,9 @@ static OTP__NOINLINE otp__thread *otp__turn_over(otp__thread *t)
 {
     otp__proc *p = t->cur;
     if (!t->p || (p->flags & OTP__P_GUEST)) {   /* a guest's turn never ends */
-        p->turn = UINT64_MAX;
+        p->reds_base += p->reds;
+        p->reds = 0;
+        p->turn = UINT32_MAX;
         return t;
     }
     otp__sched *s = t->p;
@@ -3554,7 +3580,7 @@ static OTP__NOINLINE otp__thread *otp__turn_over(otp__thread *t)
     if (otp__rt.det || otp__get(&s->len) != 0 || otp__get(&s->run_next)) t = otp__suspend_yield(t);
     else {
         otp__put_rlx(&s->slices, otp__get(&s->slices) + 1);
-            p->turn = p->reds + OTP_REDUCTIONS;
+            otp__turn_begin(p);
     }
     if (otp__arrived(p) && !(p->flags & OTP__P_EXITING)) t = otp__take_in(t);
     return t;
@@ -4702,6 +4728,7 @@ OTP__INLINE void otp__bury(otp__thread *t, otp__proc *p, otp_reason_kind kind)
 {
     otp__sched *s = t->p;
     bool app = (p->has & OTP__HAS_APP) != 0;
+    OTP__CHECK(otp__get(&p->head) == OTP__CLOSED && !p->first);
     if (otp__unlikely(((uintptr_t)p->cur | (uintptr_t)p->armed | (uintptr_t)p->call_reply | p->has) != 0))
         otp__close_free(s, p);
     t->cur = NULL;
@@ -4887,6 +4914,7 @@ OTP__INLINE otp__proc *otp__spawn_new(otp__thread *t, otp_fn *fn, void *arg, con
     p->parent = t->cur ? otp__pid(t->cur) : 0;
     p->reds = 0;
     p->turn = OTP_REDUCTIONS;
+    p->reds_base = 0;
     return p;
 }
 
@@ -5427,6 +5455,7 @@ static OTP__NOINLINE int otp__limit(otp__proc *p, otp__node *n)
 OTP__INLINE int otp__post(otp__sched *s, uint64_t to, otp__node *n)
 {
     otp__proc *p = otp__find(to);
+    __builtin_prefetch(p ? (void *)&p->first : NULL);   /* a receiver that waits is written to next */
     if (otp__unlikely(otp__get(&otp__rt.slow))) {
         const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
         if (hooks && hooks->send) hooks->send(n->m.from, (otp_pid){ to }, n->m.tag, n->m.size, hooks->arg);
@@ -8103,7 +8132,7 @@ static OTP__NOINLINE otp__thread *otp__become_guest(otp__thread *t)
     p->flags = OTP__P_GUEST;
     p->special = true;
     p->thread = t;
-    p->turn = UINT64_MAX;
+    p->turn = UINT32_MAX;
     otp__put_rel(&p->head, OTP__EMPTY);
     t->guest = t->cur = p;
     return t;
@@ -8623,7 +8652,7 @@ OTP__SNAPSHOT static void otp__info_fill(otp__proc *p, otp_info *o, bool mine)
     o->priority = (otp_priority)p->prio;
     o->trap_exit = (p->flags & OTP__P_TRAP) != 0;
     o->handler = (p->flags & OTP__P_HANDLER) != 0;
-    o->reductions = p->reds;
+    o->reductions = p->reds_base + p->reds;
     o->heap_bytes = p->heap_bytes;
     if (!mine) return;
     otp__info_waits(p, o);

@@ -464,8 +464,11 @@ TEST(rule_99_a_hundred_waiting_processes)
 TEST_WITH(rule_99_a_hundred_thousand_waiting_processes, .real = true, .seconds = 60)
 {
     int n = test_many(100000, 4000);
-    long each = many_waiting(n), after = resident_kib();
+    long each = many_waiting(n);
     CHECK(TEST_SANITIZED || each <= 6000);                  /* the documented bound: 4.7 KB */
+    /* A stack keeps a second page once a process has gone that deep on it; after some rounds all that will have. */
+    for (int i = 0; i < 4; i++) (void)many_waiting(n);
+    long after = resident_kib();
     for (int i = 0; i < 3; i++) (void)many_waiting(n);
     /* Nothing is lost from round to round: less than 100 bytes for each process that lived. */
     CHECK(TEST_SANITIZED || resident_kib() - after < 3L * n * 100 / 1024);

@@ -374,8 +374,9 @@ int otp_start(const otp_opts *opts);
 
 /* Asks every process to shut down, kills what is left after `timeout` ms, and stops the threads. What did not
    end in time is named in the log. The runtime can be started again afterwards.
-   returns: 0 when all ended by themselves; the number of processes that had to be killed; OTP_ESYSLIMIT when
-            some computes for ever: its thread is left behind; OTP_ENOTUP; OTP_EBADARG from inside a process
+   returns: 0 when all ended by themselves; the number of processes that had to be killed; OTP_ESYSLIMIT when some
+            computes for ever: the runtime then stays up, and otp_stop can be tried again; OTP_ENOTUP; OTP_EBADARG
+            from inside a process
    caller: any thread that is not a process
    like: init:stop/0 */
 int otp_stop(int64_t timeout);
@@ -457,7 +458,7 @@ otp_pid otp_spawn_monitor_at(otp_fn *fn, void *arg, otp_ref *ref, const char *pl
 int otp_spawn_opt_at(const otp_spawn_opts *opts, otp_pid *pid, const char *place);
 
 /* The calling process. Does not suspend.
-   returns: its pid; a zero pid on a thread that is neither a process nor a guest
+   returns: its pid; a zero pid on a thread that is neither a process nor a guest (a guest stays one until it ends)
    caller: any thread
    like: erlang:self/0 */
 otp_pid otp_self(void);

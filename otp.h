@@ -52,6 +52,7 @@
            - Never hold a pthread mutex across a call that may suspend. C++: no such call in a catch block.
            - A crash is contained when it happens in the process's own code. Memory that it scribbled over
              first is not repaired; a crash inside malloc or stdio ends the program after a report.
+           - Under sanitizers and Valgrind faults end the program, unless otp_opts.force_isolation is set.
            - A process that computes without calling otp_ does not delay the others, but a signal to it
              (kill included) takes effect only at its next otp_ call.
    NAMES   otp_ and OTP_ are public, otp__ and OTP__ are private. Names are Erlang's where it has one. */
@@ -429,7 +430,8 @@ int otp_format_reason(const otp_reason *r, char *out, size_t size);
 #define OTP__STR(x) OTP__STR2(x)
 #define OTP_HERE(what) what " at " __FILE__ ":" OTP__STR(__LINE__)
 
-/* Starts a process that runs fn(arg); it ends when fn returns. Never fails because of what fn does.
+/* Starts a process that runs fn(arg); it ends when fn returns. Never fails because of what fn does. arg is passed as it
+   is and must live as long as fn uses it; otp_spawn_opt with .arg_size gives the process a copy of its own.
    returns: its pid; a zero pid when the process limit is reached or memory is out
    caller: any thread; may suspend
    like: erlang:spawn/1 */
@@ -533,7 +535,8 @@ void *otp_erase(const char *key);
 int otp_suspend_process(otp_pid pid);
 int otp_resume_process(otp_pid pid);
 
-/* Waits until a process has ended; *why (may be NULL) gets the reason, without its text.
+/* Waits until a process has ended; *why (may be NULL) gets the reason, without its text. It is noproc when the process
+   had ended before: otp_spawn_monitor always tells the true one.
    returns: 0; OTP_ETIMEOUT
    caller: any process, any thread; may suspend */
 int otp_await_exit(otp_pid pid, int64_t ms, otp_reason *why);
@@ -698,7 +701,8 @@ otp_shared *otp_shared_of(const otp_msg *m);
 /* otp_receive (m, ms) { case TAG: …; break; case OTP_AFTER: …; break; }   Erlang's receive … after.
    The body is the inside of a switch on the tag. The first message, oldest first, whose tag is listed is taken out;
    all others stay where they are. After `ms` without one: OTP_AFTER, if listed. 0 looks once. A case that looks
-   closer and does not want the message says otp_leave(m); break;. Leave a body by break, return or goto. */
+   closer and does not want the message says otp_leave(m); break;. Leave a body by break, return or goto; `continue` does
+   what break does. m is a `const otp_msg *` declared before. */
 #define otp_receive(m, ms) OTP__RECEIVE(m, ms, OTP__CAT(otp__s, __LINE__))
 #define OTP__CAT2(a, b) a##b
 #define OTP__CAT(a, b) OTP__CAT2(a, b)
@@ -759,7 +763,8 @@ static inline const void *otp_payload(const otp_msg *m, size_t size, const char 
 /* >> calls   The protocol that all behaviours share. Request: a message with m->ref set. Reply: to otp_from_of(m). */
 
 /* Sends a request and waits for its reply, of which up to reply_size bytes are copied to reply.
-   A late reply never shows up in the mailbox. The time a call takes does not depend on how full the mailbox is.
+   A shorter reply leaves the rest of the buffer as it was. A late reply never shows up in the mailbox. The time a call
+   takes does not depend on how full the mailbox is.
    returns: the size of the reply; does not return when there is none in `ms`, the process is dead, dies first,
             is the caller, or answers with more than reply_size bytes: the caller exits with reason CALL
    caller: any process (a guest: the program ends); may suspend
@@ -813,7 +818,8 @@ int otp_reply_error(otp_from to, int code);
    like: gen_server:send_request/2 */
 otp_ref otp_send_request(otp_pid to, int tag, const void *data, size_t size);
 
-/* Waits for the answer to any of n requests; zero references are skipped, *which is its index.
+/* Waits for the answer to any of n requests; *which is its index. Zero references are skipped: set refs[*which].id to 0
+   to go on with the rest.
    returns: the message (OTP_REPLY_TAG or OTP_DOWN); NULL when the time is over or all n are zero
    caller: any process; may suspend
    like: gen_server:receive_response/3 */

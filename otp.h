@@ -3021,7 +3021,7 @@ static bool otp__inject_take(otp__sched *s)
       pushes and the drain that takes them form one release sequence: the drain's acquire sees every node's content.
    2. Private fields (queue, context, deadline, run queue link) belong to whoever moved the head away from PARKED or
       SIGWAIT, until the process runs. Only one CAS can win that, so a process is put into a run queue once.
-   3. A process is parked by the loop, after its context is saved: the release of that CAS publishes the context to
+   3. A process is parked after its context is saved, by the loop or by the process that it switched straight to: the release of that CAS publishes the context to
       whoever wakes it (acquire).
    4. If anything arrived between the owner's last look and the park, the head is not EMPTY, the park's CAS fails, and
       the owner is put straight back. A hint (timer, fd, resume) leaves NUDGE in an awake owner's head for the same
@@ -3033,8 +3033,7 @@ static bool otp__inject_take(otp__sched *s)
       sender that finds CLOSED, by the receiver that drops, and by the last drain of an ending process.
    7. A newer incarnation writes its generation first, then opens the head with a release store.
    No fence and no sequentially consistent order is needed here, except that exit's exchange and register's check of
-   the head form a pair of their own (4.15). Interleavings were checked exhaustively with a model of two schedulers,
-   three senders, a late timer and slot reuse. */
+   the head form a pair of their own (4.15). */
 
 OTP__INLINE otp__node *otp__head_list(uintptr_t h) { return (otp__node *)(h & ~OTP__HEAD_BITS); }
 

@@ -3021,7 +3021,8 @@ static bool otp__inject_take(otp__sched *s)
       pushes and the drain that takes them form one release sequence: the drain's acquire sees every node's content.
    2. Private fields (queue, context, deadline, run queue link) belong to whoever moved the head away from PARKED or
       SIGWAIT, until the process runs. Only one CAS can win that, so a process is put into a run queue once.
-   3. A process is parked after its context is saved, by the loop or by the process that it switched straight to: the release of that CAS publishes the context to
+   3. A process is parked after its context is saved, by the loop or by the process that it switched straight to:
+      the release of that CAS publishes the context to
       whoever wakes it (acquire).
    4. If anything arrived between the owner's last look and the park, the head is not EMPTY, the park's CAS fails, and
       the owner is put straight back. A hint (timer, fd, resume) leaves NUDGE in an awake owner's head for the same

@@ -1970,7 +1970,7 @@ static void otp__exit_now(otp__thread *t, const otp_reason *why) OTP_NORETURN;
 static otp__proc *otp__idle(otp__sched *s);
 static otp__thread *otp__guest_thread(void);
 static void otp__timers_run(otp__sched *s, int64_t now);
-static void otp__timer_insert(otp__sched *s, otp__timer *tm);
+static void otp__timer_insert(otp__sched *s, otp__timer *tm, int64_t now);
 static int otp__fd_poll(otp__sched *s, int64_t ms);
 static void otp__fd_counted(otp__proc *p, bool on);
 static void otp__wake(otp__sched *s);
@@ -2699,8 +2699,8 @@ static uint64_t otp__ref_new(otp__sched *s)
    woken (run_next), a limited number of times in a row; then woken ones first in first out, new ones newest first
    (a tree of processes is then walked in depth, in little memory), those that used up their turn, low ones. So
    that none of these starves, a yielded one runs after at most as many turns as were queued when it came to the
-   front, every 64th turn starts with the oldest new one, every 8th with a low one. In the deterministic mode the seed
-   chooses. */
+   front, every 512th turn starts with the oldest new one (more often costs a tree of processes its depth: each branch that is
+   begun needs stacks of its own), every 8th with a low one. In the deterministic mode the seed chooses. */
 
 OTP__INLINE void otp__q_push(otp__queue *q, otp__proc *p)
 {
@@ -2905,7 +2905,7 @@ static OTP__NOINLINE otp__proc *otp__choose_queued(otp__sched *s)
 {
     s->chain = 0;
     if (otp__get(&s->len) == 0) return NULL;
-    uint32_t turn = ++s->looks & 31;    /* not the number of switches: a pair in run_next would be in step with it */
+    uint32_t turn = ++s->looks & 511;   /* not the number of switches: a pair in run_next would be in step with it */
     otp__proc *p = NULL;
     if (otp__unlikely(s->patience == 0)) p = otp__yielded_pop(s);
     else s->patience--;
@@ -3018,7 +3018,7 @@ static bool otp__inject_take(otp__sched *s)
     for (otp__proc *p; (p = otp__q_pop(&got)) != NULL;) otp__enqueue(s, p, OTP__Q_WOKEN);
     for (otp__timer *next; timers; timers = next) {
         next = (otp__timer *)(void *)timers->link.next;
-        otp__timer_insert(s, timers);
+        otp__timer_insert(s, timers, 0);
     }
     return n > 0;
 }
@@ -3871,14 +3871,15 @@ static void otp__timer_sweep(otp__sched *s)
     w->sweep_at = left * 2 < 4096 ? 4096 : left * 2;
 }
 
-static void otp__timer_insert(otp__sched *s, otp__timer *tm)
+/* now in ns, 0: to be read if it is needed (9 ns). */
+static void otp__timer_insert(otp__sched *s, otp__timer *tm, int64_t now)
 {
     otp__wheel *w = &s->wheel;
     if ((otp__get_acq(&tm->state) & 3) == OTP__TIMER_CANCELLED) {   /* a guest's, cancelled on its way here */
         otp__timer_free(s, tm);
         return;
     }
-    if (w->count == 0) w->now = otp__ms(otp__now(s));
+    if (w->count == 0) w->now = otp__ms(now ? now : otp__now(s));
     otp__put_rlx(&tm->owner, s->id);
     otp__wheel_place(w, tm, false);
     int64_t due = otp__get(&tm->due);
@@ -3904,7 +3905,7 @@ OTP__INLINE int64_t otp__due_ms(int64_t ns) { return (ns + 999999) / 1000000; }
 
 /* Has process p, which is the caller's, look again at `deadline` (ns) or soon after. At most one entry per process
    is armed unless an earlier one is needed; entries are never cancelled, a late one only hints. */
-static OTP__NOINLINE void otp__arm_slow(otp__sched *s, otp__proc *p, int64_t deadline)
+static OTP__NOINLINE void otp__arm_slow(otp__sched *s, otp__proc *p, int64_t deadline, int64_t now)
 {
     otp__timer *tm = otp__timer_new(s);
     if (!tm) return;    /* without memory a timeout comes late, with whatever wakes the process */
@@ -3915,13 +3916,13 @@ static OTP__NOINLINE void otp__arm_slow(otp__sched *s, otp__proc *p, int64_t dea
     otp__put_rel(&tm->state, (otp__get(&tm->state) & ~3u) | OTP__TIMER_ARMED);
     p->armed = deadline;
     if (otp__unlikely(s->main)) otp__timer_inject(tm);
-    else otp__timer_insert(s, tm);
+    else otp__timer_insert(s, tm, now);
 }
 
 OTP__INLINE void otp__arm(otp__sched *s, otp__proc *p, int64_t deadline, int64_t now)
 {
     if (p->armed > now && p->armed <= deadline && !otp__rt.det) return;
-    otp__arm_slow(s, p, deadline);
+    otp__arm_slow(s, p, deadline, now);
 }
 
 static int otp__name_find(const char *name, uint64_t *pid);
@@ -6394,12 +6395,11 @@ int otp_resume_process(otp_pid pid)
 
 /* Timers, the interface. */
 
-static int64_t otp__timer_due(otp__sched *s, const otp_timer_opts *o)
+static int64_t otp__timer_due(otp__sched *s, const otp_timer_opts *o, int64_t *now)
 {
     int64_t last = INT64_MAX / 1000000 - 1;     /* the end of time: 292 years */
     if (o->absolute) return o->time < 0 ? 0 : o->time > last ? last : o->time;
-    int64_t now;
-    return otp__due_ms(otp__deadline(s, o->time, &now));
+    return otp__due_ms(otp__deadline(s, o->time, now));
 }
 
 static OTP__NOINLINE otp__tmore *otp__timer_more(otp__sched *s, const otp_timer_opts *o)
@@ -6429,12 +6429,13 @@ OTP__INLINE otp_ref otp__timer_start(const otp_timer_opts *o)
             n->m.ref = ref;
             if (t->cur && o->to.id == otp__pid(t->cur)) otp__mark(t->cur, ref.id);
         }
-        otp__put_rlx(&tm->due, otp__timer_due(s, o));
+        int64_t now = 0;
+        otp__put_rlx(&tm->due, otp__timer_due(s, o, &now));
         otp__put_rlx(&tm->to, o->name ? OTP__BY_NAME : o->to.id);
         tm->node = n;
         tm->more = o->interval || o->name ? otp__timer_more(s, o) : NULL;
         otp__put_rel(&tm->state, gen << 2 | OTP__TIMER_ARMED);
-        if (otp__likely(s && !s->main)) otp__timer_insert(s, tm);
+        if (otp__likely(s && !s->main)) otp__timer_insert(s, tm, now);
         else otp__timer_inject(tm);
     } else if (n) {
         otp__node_free(s, n);

@@ -4414,8 +4414,7 @@ OTP__INLINE void otp__queue_as(otp__proc *p, otp__node *n, int tag)
     otp__queue_node(p, n);
 }
 
-/* Takes the node behind `link` out of the private queue. */
-/* The first one, while there is no current and no left message. */
+/* Takes the first node out of the private queue, while there is no current and no left message. */
 OTP__INLINE otp__node *otp__unlink_first(otp__proc *p)
 {
     otp__node *n = p->first;
@@ -4425,6 +4424,7 @@ OTP__INLINE otp__node *otp__unlink_first(otp__proc *p)
     return n;
 }
 
+/* Takes the node behind `link` out of it. */
 OTP__INLINE otp__node *otp__unlink(otp__proc *p, otp__node **link)
 {
     otp__node *n = *link;
@@ -5241,6 +5241,13 @@ OTP__INLINE bool otp__drop_fast(otp__sched *s, otp__proc *p)
     return true;
 }
 
+OTP__INLINE void otp__req_in(otp__proc *p, otp__node *n)
+{
+    p->req_ref = n->m.ref.id;
+    p->req_from = n->m.from.id;
+    p->has |= OTP__HAS_REQ;
+}
+
 static OTP__NOINLINE void otp__hand_slow(otp__thread *t, otp__proc *p, otp__node *n)
 {
     if (n->m.flags & OTP__F_COUNTED) {
@@ -5252,9 +5259,7 @@ static OTP__NOINLINE void otp__hand_slow(otp__thread *t, otp__proc *p, otp__node
             otp__ent *e = otp__rel_add(t->p, p, p->req_ref, OTP__R_REQ_IN);
             if (e) e->who = p->req_from;
         }
-        p->req_ref = n->m.ref.id;
-        p->req_from = n->m.from.id;
-        p->has |= OTP__HAS_REQ;
+        otp__req_in(p, n);
     }
     const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
     if (hooks && hooks->receive) hooks->receive((otp_pid){ otp__pid(p) }, n->m.from, n->m.tag, n->m.size, hooks->arg);
@@ -5272,7 +5277,13 @@ OTP__INLINE const otp_msg *otp__current(otp__proc *p, otp__node *n, otp__node **
 OTP__INLINE const otp_msg *otp__handed(otp__thread *t, otp__proc *p, otp__node *n, otp__node **link)
 {
     (void)otp__current(p, n, link);
-    if (otp__unlikely((n->m.flags & (OTP__F_COUNTED | OTP__F_CALL)) || otp__get(&otp__rt.slow))) otp__hand_slow(t, p, n);
+    unsigned special = n->m.flags & (OTP__F_COUNTED | OTP__F_CALL);
+    if (otp__unlikely(otp__get(&otp__rt.slow))) {
+        otp__hand_slow(t, p, n);
+    } else if (special) {
+        if (otp__likely(special == OTP__F_CALL && !p->req_ref)) otp__req_in(p, n);
+        else otp__hand_slow(t, p, n);
+    }
     return &n->m;
 }
 
@@ -5828,6 +5839,13 @@ static OTP__NOINLINE otp__node *otp__await_reply(otp__thread **t, int64_t ms, in
             if (now >= deadline) break;
         }
         *t = otp__wait(*t, OTP__ACT_SIGWAIT, deadline, now, waits);
+        otp__node *n = p->handed;       /* mostly the reply is what woke us */
+        if (otp__likely(n && !n->next && (n->m.flags & OTP__K_MASK) == OTP__K_REPLY && n->m.ref.id == p->call_ref &&
+                        n->to == otp__pid(p))) {
+            p->handed = NULL;
+            p->call_ref = 0;
+            return n;
+        }
     }
     otp__node *n = p->call_reply;
     p->call_reply = NULL;
@@ -6699,17 +6717,23 @@ static OTP__NOINLINE void otp__handler_run(void *arg)
             continue;
         }
         otp__node **link = otp__handler_scan(p);
-        if (!*link && otp__arrived(p)) {
-            t = otp__take_in(t);
-            link = otp__handler_scan(p);
+        otp__node *n = *link;
+        if (!n && otp__arrived(p)) {
+            n = p->handed;
+            if (otp__likely(otp__alone(p, n) && p->reds < p->turn && !(p->flags & OTP__P_SYS_SUSPENDED))) {
+                p->handed = NULL;
+            } else {
+                t = otp__take_in(t);
+                link = otp__handler_scan(p);
+                n = *link;
+            }
         }
-        if (*link) {
+        if (n) {
             if (otp__unlikely(p->reds >= p->turn)) {
                 p->act = OTP__ACT_YIELD;
                 break;
             }
-            otp__node *n = *link;
-            (void)otp__hand(t, p, link);
+            (void)otp__handed(t, p, n == *link ? otp__unlink(p, link) : n, link);
             if (otp__unlikely((p->flags & (OTP__P_SYS_SUSPENDED | OTP__P_TRACED)) || n->m.tag <= OTP_SYS_SUSPEND)) {
                 t = otp__handler_special(t, p, n);
                 if (p->cur != n) continue;

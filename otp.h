@@ -130,7 +130,8 @@ typedef void otp_fn(void *arg);
     X(OTP_ENOTUP,   -14, "the runtime is not running")                                                      \
     X(OTP_EBADCALL, -15, "unknown request")                                                                 \
     X(OTP_ESELF,    -16, "a process cannot call itself")                                                    \
-    X(OTP_EDIED,    -17, "the process died before it answered")
+    X(OTP_EDIED,    -17, "the process died before it answered")                                             \
+    X(OTP_EIGNORE,  -18, "it chose not to start")
 enum otp_error {
 #define OTP__X(name, number, text) name = number,
     OTP_ERRORS(OTP__X)
@@ -188,6 +189,8 @@ static inline otp_reason otp_reason_make(otp_reason_kind kind, int code, const c
 
 /* >> messages   A received message. It is valid until the process receives again, ends, or drops it;
    otp_keep() makes it last. `data` is at least 16-aligned when it holds 16 bytes or more, else 8-aligned. */
+#define OTP__F_CALL (1u << 20)      /* private; see otp_is_call, otp_is_cast */
+#define OTP__F_CAST (1u << 26)
 typedef struct otp_msg {
     int tag;                    /* >= 0: the program's own; < 0: one of the OTP_… tags below */
     uint32_t flags;             /* private */
@@ -248,6 +251,7 @@ typedef struct otp_spawn_opts {
     const otp_handler *handler; /* … the handler; exactly one of the two */
     void *arg;
     size_t arg_size;            /* > 0: arg's bytes are copied into the new process's heap first */
+    size_t state_size;          /* bytes of a handler's state; 0: as the handler says */
     const char *name;           /* registered before the process runs; copied */
     const char *label;          /* shown in reports when it has no name; must outlive the process */
     bool link;
@@ -643,6 +647,12 @@ size_t otp_registered(char (*out)[64], size_t max);
    like: erlang:send/2 */
 int otp_send(otp_pid to, int tag, const void *data, size_t size);
 
+/* Sends a message that a behaviour hands to its cast callback, apart from others: otp_is_cast() tells.
+   returns: as otp_send
+   caller: any thread; may suspend
+   like: gen_server:cast/2 */
+int otp_cast(otp_pid to, int tag, const void *data, size_t size);
+
 /* Sends to a registered name.
    returns: as otp_send; OTP_ENOENT when nobody has the name
    caller: any thread; may suspend */
@@ -793,6 +803,12 @@ static inline otp_from otp_from_of(const otp_msg *m)
     return f;
 }
 
+/* Whether a message is a request that waits for an answer (otp_call, otp_send_request), or came by otp_cast.
+   returns: true or false
+   caller: the owner of the message */
+static inline bool otp_is_call(const otp_msg *m) { return (m->flags & OTP__F_CALL) != 0; }
+static inline bool otp_is_cast(const otp_msg *m) { return (m->flags & OTP__F_CAST) != 0; }
+
 /* Answers a request: now, later, or from another process. Only the first answer counts.
    returns: 0, also when nobody waits any more; OTP_ENOMEM
    caller: any thread; may suspend
@@ -941,6 +957,8 @@ int otp_close(int fd);
 #define OTP_LEAVE otp_next_make(1, 0, -1)
 /* Go on, and offer the left messages again, oldest first, before newer ones. */
 #define OTP_RETRY otp_next_make(2, 0, -1)
+/* From init only: the process ends with normal, and who started it with otp_start_handler gets OTP_EIGNORE. */
+#define OTP_IGNORE otp_next_make(5, 0, -1)
 
 /* What these macros stand on.
    returns: what the callback returns
@@ -959,6 +977,13 @@ static inline otp_next otp_next_make(int op, int arg, int64_t idle)
    caller: a handler's callback */
 otp_next otp_stop_with(otp_reason why);
 
+/* From init only: the process ends with normal, so that no link breaks and nothing is reported, and who started it with
+   otp_start_handler gets OTP_EDIED and this reason.
+   returns: what the callback returns
+   caller: a handler's init
+   like: {error, Reason} */
+otp_next otp_fail_with(otp_reason why);
+
 /* Go on, and get OTP_CONTINUE with `what` as its data before any other message.
    returns: what the callback returns
    caller: a handler's callback
@@ -970,6 +995,18 @@ static inline otp_next otp_continue(int what) { return otp_next_make(4, what, -1
    caller: a handler's callback
    like: {noreply, State, Timeout} */
 static inline otp_next otp_idle(int64_t ms) { return otp_next_make(0, 0, ms); }
+
+/* Starts a handler, and returns when its init has: what every behaviour's start_link stands on. opts as for
+   otp_spawn_opt; `timeout` ms for init, then it is killed. A handler started with .link whose caller ends, ends with the same
+   reason, also when it traps exits. *why (may be NULL): with OTP_EDIED the reason, whose text lasts until the caller
+   starts another. When init fails the process is dead and its name free before this returns; a caller that is linked and does
+   not trap exits dies of it, unless init said OTP_IGNORE or otp_fail_with.
+   returns: 0 and *pid; OTP_EEXIST and in *pid who has the name; OTP_EIGNORE; OTP_EDIED; OTP_ETIMEOUT; OTP_EBADARG, OTP_ENOMEM,
+            OTP_ESYSLIMIT, OTP_ENOTUP
+   caller: any process; may suspend
+   like: proc_lib:start_link/5 */
+#define otp_start_handler(opts, ...) otp_start_handler_at((opts), __VA_ARGS__, OTP_HERE("handler"))  /* opts, timeout, pid, why */
+int otp_start_handler_at(const otp_spawn_opts *opts, int64_t timeout, otp_pid *pid, otp_reason *why, const char *place);
 
 /* The state of the handler that runs in the calling process.
    returns: the state; NULL in other processes
@@ -1589,7 +1626,8 @@ enum {
     OTP__F_COUNTED = 1 << 17,   /* counted against a mailbox limit */
     OTP__F_MOVED = 1 << 18,     /* data is a block of a process heap */
     OTP__F_SHARED = 1 << 19,    /* data is in an otp_shared */
-    OTP__F_CALL = 1 << 20,      /* a request: whoever drops it must answer */
+    /* OTP__F_CALL = 1 << 20       a request: whoever drops it must answer
+       OTP__F_CAST = 1 << 26       sent by otp_cast */
     OTP__F_ERROR = 1 << 21,     /* a reply that is an error code */
     OTP__F_LINKED = 1 << 22,    /* an exit signal that came over a link */
     OTP__F_NOPROC = 1 << 23,    /* … as the answer to a link signal */
@@ -1605,7 +1643,10 @@ enum {  /* otp__proc.flags */
 enum {  /* otp__proc.has: what there is to clean up */
     OTP__HAS_REL = 1, OTP__HAS_HEAP = 2, OTP__HAS_EXT = 4, OTP__HAS_DEFER = 8, OTP__HAS_REQ = 16, OTP__HAS_CONT = 32,
     OTP__HAS_SUSPEND = 64, OTP__HAS_BIG_STACK = 128, OTP__HAS_IDLE = 256, OTP__HAS_APP = 512, OTP__HAS_ASLEEP = 1024,
-    OTP__HAS_FD = 2048
+    OTP__HAS_FD = 2048,
+    OTP__HAS_START = 4096,      /* a handler whose init somebody waits for: that is its request (req_ref) */
+    OTP__HAS_PARENT = 8192,     /* ends with its parent, also when it traps exits */
+    OTP__HAS_REPORT = 16384     /* its state has been, or is being, written into a crash report */
 };
 
 #define OTP__TIMED 0x80         /* in otp__proc.waits: there is a deadline */
@@ -1640,6 +1681,8 @@ typedef struct otp__ext {       /* what few processes have */
     size_t stack_size;
     otp__dict *dict;
     otp__box *why;              /* of an exit under way */
+    otp__box *answer;           /* what the starter is told instead of it */
+    otp__box *start_why;        /* why the last start of another one failed */
     const char *label;
     otp__defer *defers;
     int suspended;              /* how often others suspended it */
@@ -4716,7 +4759,8 @@ static OTP__NOINLINE void otp__close_tell(otp__sched *s, otp__proc *p, uint64_t 
     if (otp__get_seq(&p->name)) (void)otp__name_unset(p, NULL);
     for (int i = 0; i < otp__rt.at_exits; i++) otp__rt.at_exit[i]((otp_pid){ pid }, otp__rt.at_exit_arg[i]);
     if (p->req_ref) {
-        otp__signal_why(s, pid, p->req_from, OTP__K_DOWN, 0, p->req_ref, why);
+        bool answer = (p->has & OTP__HAS_START) && p->ext && p->ext->answer;
+        otp__signal_why(s, pid, p->req_from, OTP__K_DOWN, 0, p->req_ref, answer ? &p->ext->answer->r : why);
         p->req_ref = 0;
     }
     for (otp__rel *r = p->rel; r && r->count > 0;) {
@@ -4769,7 +4813,9 @@ static OTP__NOINLINE void otp__close_free(otp__sched *s, otp__proc *p)
             next = d->next;
             OTP_FREE(d);
         }
-        if (x->why) otp__delete(s, x->why, x->why->bytes);
+        otp__box *boxes[] = { x->why, x->answer, x->start_why };
+        for (size_t i = 0; i < sizeof boxes / sizeof boxes[0]; i++)
+            if (boxes[i]) otp__delete(s, boxes[i], boxes[i]->bytes);
         otp__delete(s, x, sizeof *x);
     }
     p->cur = p->call_reply = NULL;
@@ -4837,7 +4883,7 @@ static otp__thread *otp__run_defers(otp__thread *t)
     return t;
 }
 
-static void otp__crash_report(otp__proc *p, const otp_reason *why, const otp__fault *f);
+static otp__thread *otp__crash_report(otp__thread *t, const otp_reason *why, const otp__fault *f);
 
 /* What both ways to end have in common, before the mailbox is closed. Returns a reason that lasts. `own`: the process
    said so itself; deaths by an exit signal are not reported, nor are the plain exits of function processes. */
@@ -4853,10 +4899,9 @@ static const otp_reason *otp__begin_exit(otp__thread **t, const otp_reason *why,
         if (x && !x->why) x->why = otp__box_new((*t)->p, why);
         if (x && x->why) why = &x->why->r;
     }
-    if (why->kind == OTP_REASON_BADARG || why->kind == OTP_REASON_SYSTEM_LIMIT || why->kind == OTP_REASON_CALL)
-        otp__crash_report(p, why, NULL);
-    else if (own && (p->flags & OTP__P_HANDLER) && why->kind != OTP_REASON_NORMAL && why->kind != OTP_REASON_SHUTDOWN)
-        otp__crash_report(p, why, NULL);
+    if (why->kind == OTP_REASON_BADARG || why->kind == OTP_REASON_SYSTEM_LIMIT || why->kind == OTP_REASON_CALL ||
+        (own && (p->flags & OTP__P_HANDLER) && why->kind != OTP_REASON_NORMAL && why->kind != OTP_REASON_SHUTDOWN))
+        *t = otp__crash_report(*t, why, NULL);
     return why;
 }
 
@@ -5091,10 +5136,11 @@ static int otp__spawn_fill(otp__thread *t, otp__proc *p, const otp_spawn_opts *o
         p->flags |= OTP__P_HANDLER;
         p->run.h = o->handler;
         p->arg = NULL;
-        if (o->handler->state_size) {
-            p->arg = otp__heap_alloc(s, p, o->handler->state_size);
+        size_t state = o->state_size ? o->state_size : o->handler->state_size;
+        if (state) {
+            p->arg = otp__heap_alloc(s, p, state);
             if (!p->arg) return OTP_ENOMEM;
-            memset(p->arg, 0, o->handler->state_size);
+            memset(p->arg, 0, state);
         }
         if (p->ext) {
             p->ext->init_arg = arg;
@@ -5106,7 +5152,8 @@ static int otp__spawn_fill(otp__thread *t, otp__proc *p, const otp_spawn_opts *o
     return 0;
 }
 
-static int otp__spawn(const otp_spawn_opts *o, otp_pid *pid, const char *place)
+/* start: 0, or the reference by which the caller waits for the end of its init. */
+static int otp__spawn(const otp_spawn_opts *o, otp_pid *pid, uint64_t start, const char *place)
 {
     otp__thread *t = o->link || o->monitor ? otp__in_proc() : otp__in();
     int rc = otp__get(&otp__rt.up) ? 0 : OTP_ENOTUP;
@@ -5119,6 +5166,14 @@ static int otp__spawn(const otp_spawn_opts *o, otp_pid *pid, const char *place)
         if (rc < 0) otp__spawn_undo(t, p);
         else {
             pid->id = otp__pid(p);
+            if (start) {
+                p->req_ref = start;
+                p->req_from = otp__pid(t->cur);
+                p->has |= OTP__HAS_REQ | OTP__HAS_START;
+                if (o->link) p->has |= OTP__HAS_PARENT;
+                t->cur->call_ref = start;
+                t->cur->waits_for = pid->id;
+            }
             otp__spawn_open(t, p);
         }
     }
@@ -5144,14 +5199,14 @@ otp_pid otp_spawn_at(otp_fn *fn, void *arg, const char *place)
 otp_pid otp_spawn_link_at(otp_fn *fn, void *arg, const char *place)
 {
     otp_pid pid = { 0 };
-    if (otp__spawn(&(otp_spawn_opts){ .fn = fn, .arg = arg, .link = true }, &pid, place) < 0) pid.id = 0;
+    if (otp__spawn(&(otp_spawn_opts){ .fn = fn, .arg = arg, .link = true }, &pid, 0, place) < 0) pid.id = 0;
     return pid;
 }
 
 otp_pid otp_spawn_monitor_at(otp_fn *fn, void *arg, otp_ref *ref, const char *place)
 {
     otp_pid pid = { 0 };
-    if (otp__spawn(&(otp_spawn_opts){ .fn = fn, .arg = arg, .monitor = ref }, &pid, place) < 0) pid.id = 0;
+    if (otp__spawn(&(otp_spawn_opts){ .fn = fn, .arg = arg, .monitor = ref }, &pid, 0, place) < 0) pid.id = 0;
     return pid;
 }
 
@@ -5164,9 +5219,8 @@ static size_t otp__min_stack(void)
     return 16384 + (size_t)(sig > 0 ? sig : 4096);
 }
 
-int otp_spawn_opt_at(const otp_spawn_opts *o, otp_pid *pid, const char *place)
+static int otp__spawn_check(const otp_spawn_opts *o)
 {
-    otp_pid unused;
     if (!o || (o->fn == NULL) == (o->handler == NULL)) return OTP_EBADARG;
     if (o->handler && !o->handler->message) return OTP_EBADARG;
     if (o->arg_size && !o->arg) return OTP_EBADARG;
@@ -5176,8 +5230,16 @@ int otp_spawn_opt_at(const otp_spawn_opts *o, otp_pid *pid, const char *place)
     otp__touch(o->arg, o->arg_size);
     otp__touch_text(o->label);
     if (o->monitor) o->monitor->id = 0;
+    return 0;
+}
+
+int otp_spawn_opt_at(const otp_spawn_opts *o, otp_pid *pid, const char *place)
+{
+    otp_pid unused;
+    int rc = otp__spawn_check(o);
+    if (rc < 0) return rc;
     if (pid) pid->id = 0;
-    return otp__spawn(o, pid ? pid : &unused, place);
+    return otp__spawn(o, pid ? pid : &unused, 0, place);
 }
 
 otp_pid otp_self(void)
@@ -5255,11 +5317,12 @@ static OTP__NOINLINE void otp__hand_slow(otp__thread *t, otp__proc *p, otp__node
         atomic_fetch_sub_explicit(&p->mq_count, 1, memory_order_relaxed);
     }
     if (n->m.flags & OTP__F_CALL) {
+        bool start = (p->has & OTP__HAS_START) != 0;    /* a request in init: the starter's keeps its place */
         if (p->req_ref) {   /* the one before has not been answered yet: remember it in the table */
-            otp__ent *e = otp__rel_add(t->p, p, p->req_ref, OTP__R_REQ_IN);
-            if (e) e->who = p->req_from;
+            otp__ent *e = otp__rel_add(t->p, p, start ? n->m.ref.id : p->req_ref, OTP__R_REQ_IN);
+            if (e) e->who = start ? n->m.from.id : p->req_from;
         }
-        otp__req_in(p, n);
+        if (!start) otp__req_in(p, n);
     }
     const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
     if (hooks && hooks->receive) hooks->receive((otp_pid){ otp__pid(p) }, n->m.from, n->m.tag, n->m.size, hooks->arg);
@@ -5673,14 +5736,14 @@ static int otp__foreign(void)
 
 #define OTP__SEND_REDS 6        /* so that a producer lets its consumer run before the messages leave the cache */
 
-static OTP__NOINLINE int otp__send_any(otp_pid to, int tag, const void *data, size_t size)
+static OTP__NOINLINE int otp__send_any(otp_pid to, int tag, const void *data, size_t size, unsigned kind)
 {
     if (otp__unlikely(!otp__tag_ok(tag) || (size && !data))) return OTP_EBADARG;
     if (otp__unlikely(to.id & OTP__REMOTE)) return otp__send_remote(to, tag, data, size);
     otp__thread *t = otp__in();
     int rc = otp__likely(t->p != NULL) ? 0 : otp__foreign();
     if (otp__likely(rc == 0)) {
-        otp__node *n = otp__node_copy(t, to.id, tag, OTP__K_MSG, data, size);
+        otp__node *n = otp__node_copy(t, to.id, tag, kind, data, size);
         rc = otp__likely(n != NULL) ? otp__post(t->p, to.id, n) : OTP_ENOMEM;
     }
     t = otp__count(t, OTP__SEND_REDS);
@@ -5718,7 +5781,7 @@ static OTP__NOINLINE int otp__sent_push(otp__thread *t, otp__proc *p, otp__node 
 
 /* What is nearly always the case is done here, without a call, so that it needs no frame: a word or nothing for a
    process that is there. All else is otp__send_any's, from the start. */
-int otp_send(otp_pid to, int tag, const void *data, size_t size)
+OTP__INLINE int otp__send(otp_pid to, int tag, const void *data, size_t size, unsigned kind)
 {
     otp__thread *t = otp__self_thread();
     if (otp__unlikely(tag < 0 || (size != 0 && (size != 8 || !data)) || !otp__in_fast(t))) goto any;
@@ -5728,7 +5791,7 @@ int otp_send(otp_pid to, int tag, const void *data, size_t size)
     otp__sched *s = t->p;
     otp__node *n = otp__mem_try(&s->mem, OTP__CLASS_WORD);
     if (otp__unlikely(!n)) goto any;
-    (void)otp__node_fill(n, OTP__CLASS_WORD, otp__pid(t->cur), to.id, tag, OTP__K_MSG, size ? 8 : 0);
+    (void)otp__node_fill(n, OTP__CLASS_WORD, otp__pid(t->cur), to.id, tag, kind, size ? 8 : 0);
     if (size) otp__copy_in(t, n, data, 8);
     uintptr_t h = otp__get(&p->head);
     for (;;) {      /* as in otp__push */
@@ -5749,7 +5812,14 @@ int otp_send(otp_pid to, int tag, const void *data, size_t size)
     otp__out(t);
     return 0;
 any:
-    return otp__send_any(to, tag, data, size);
+    return otp__send_any(to, tag, data, size, kind);
+}
+
+int otp_send(otp_pid to, int tag, const void *data, size_t size) { return otp__send(to, tag, data, size, OTP__K_MSG); }
+
+int otp_cast(otp_pid to, int tag, const void *data, size_t size)
+{
+    return otp__send(to, tag, data, size, OTP__K_MSG | OTP__F_CAST);
 }
 
 int otp_send_name(const char *name, int tag, const void *data, size_t size)
@@ -6543,9 +6613,9 @@ int64_t otp_cancel_timer(otp_ref ref)
    >> handler   Called by the loop on its own stack, once per turn: messages are handed to the callback until there
    are none, or the turn is over. p->mark is the scan position: what stands before it was left. */
 
-enum { OTP__N_OK, OTP__N_LEAVE, OTP__N_RETRY, OTP__N_STOP, OTP__N_CONTINUE };
+enum { OTP__N_OK, OTP__N_LEAVE, OTP__N_RETRY, OTP__N_STOP, OTP__N_CONTINUE, OTP__N_IGNORE, OTP__N_FAIL };
 
-otp_next otp_stop_with(otp_reason why)
+static otp_next otp__end_with(otp_reason why, int op)
 {
     otp__touch_text(why.text);
     otp__thread *t = otp__in_proc();
@@ -6555,8 +6625,11 @@ otp_next otp_stop_with(otp_reason why)
         x->why = otp__box_new(t->p, &why);
     }
     otp__out(t);
-    return otp_next_make(OTP__N_STOP, (int)why.kind, -1);
+    return otp_next_make(op, (int)why.kind, -1);
 }
+
+otp_next otp_stop_with(otp_reason why) { return otp__end_with(why, OTP__N_STOP); }
+otp_next otp_fail_with(otp_reason why) { return otp__end_with(why, OTP__N_FAIL); }
 
 void *otp_handler_state(void)
 {
@@ -6603,6 +6676,12 @@ static otp__thread *otp__handler_system(otp__thread *t, otp__proc *p, otp__node 
     return otp__in();
 }
 
+/* The parent has ended: so does what it started and linked, whatever else waits. */
+static bool otp__is_parents_exit(const otp__proc *p, const otp__node *n)
+{
+    return n->m.tag == OTP_EXIT && (p->has & OTP__HAS_PARENT) && n->m.from.id == p->parent;
+}
+
 static bool otp__is_system(const otp__node *n)
 {
     return n->m.tag <= OTP_SYS_SUSPEND && n->m.tag >= OTP_SYS_TRACE && (n->m.flags & OTP__F_CALL);
@@ -6620,7 +6699,9 @@ static bool otp__handler_next(otp__thread *t, otp__proc *p, otp_next next, otp__
         }
         break;
     case OTP__N_RETRY: p->mark = &p->first; break;
-    case OTP__N_STOP: return false;
+    case OTP__N_STOP:
+    case OTP__N_IGNORE:
+    case OTP__N_FAIL: return false;
     case OTP__N_CONTINUE: {
         otp__ext *x = otp__ext_of(t->p, p);
         if (x) {
@@ -6651,19 +6732,44 @@ static OTP_NORETURN void otp__handler_stop(otp__thread *t, otp__proc *p, int kin
     otp__exit_now(t, last);
 }
 
+/* Init says that there is nothing to run: no terminate. With OTP_IGNORE and otp_fail_with the process itself ends well. */
+static OTP_NORETURN void otp__handler_unstarted(otp__thread *t, otp__proc *p, otp_next next)
+{
+    otp__ext *x = otp__ext_of(t->p, p);
+    otp_reason why = x && x->why ? x->why->r : otp_reason_make((otp_reason_kind)next.arg, 0, NULL);
+    if (next.op != OTP__N_STOP) {
+        otp_reason ignored = OTP_ERROR(OTP_EIGNORE);
+        if (x) x->answer = otp__box_new(t->p, next.op == OTP__N_IGNORE ? &ignored : &why);
+        if (x && x->why) otp__delete(t->p, x->why, x->why->bytes);
+        if (x) x->why = NULL;
+        why = OTP_NORMAL;
+    }
+    const otp_reason *last = otp__begin_exit(&t, &why, true);
+    otp__exit_now(t, last);
+}
+
 static OTP__NOINLINE otp__thread *otp__handler_init(otp__thread *t, otp__proc *p)
 {
     const otp_handler *h = p->run.h;
-    p->flags |= OTP__P_INITED;
     p->mark = &p->first;
-    if (!h->init) return t;
-    otp__ext *x = p->ext;
-    void *arg = x ? x->init_arg : NULL;
-    size_t size = x ? x->init_size : 0;
-    otp__out(t);
-    otp_next next = h->init(p->arg, arg, size);
-    t = otp__in();
-    if (!otp__handler_next(t, p, next, NULL)) otp__handler_stop(t, p, next.arg);
+    otp_next next = OTP_OK;
+    if (h->init) {
+        otp__ext *x = p->ext;
+        void *arg = x ? x->init_arg : NULL;
+        size_t size = x ? x->init_size : 0;
+        otp__out(t);
+        next = h->init(p->arg, arg, size);
+        t = otp__in();
+    }
+    if (!otp__handler_next(t, p, next, NULL)) otp__handler_unstarted(t, p, next);
+    p->flags |= OTP__P_INITED;
+    if (p->has & OTP__HAS_START) {      /* somebody waits for this moment */
+        uint64_t from = p->req_from, ref = p->req_ref;
+        p->has &= (uint16_t)~OTP__HAS_START;
+        if (!otp__signal(t->p, otp__pid(p), from, OTP__K_REPLY, ref))
+            otp__handler_stop(t, p, OTP_REASON_SYSTEM_LIMIT);   /* which answers, too */
+        p->req_ref = 0;
+    }
     return t;
 }
 
@@ -6672,7 +6778,7 @@ static otp__node **otp__handler_scan(otp__proc *p)
 {
     otp__node **link = p->mark;
     if (otp__likely(!(p->flags & OTP__P_SYS_SUSPENDED))) return link;
-    for (link = &p->first; *link && !otp__is_system(*link);) link = &(*link)->next;
+    for (link = &p->first; *link && !otp__is_system(*link) && !otp__is_parents_exit(p, *link);) link = &(*link)->next;
     return link;
 }
 
@@ -6694,6 +6800,13 @@ static OTP__NOINLINE otp__thread *otp__handler_special(otp__thread *t, otp__proc
         otp__drop_cur(t, p);
         return t;
     }
+    if (otp__is_parents_exit(p, n)) {
+        const otp_reason *why = n->m.data;
+        otp__ext *x = otp__ext_of(t->p, p);
+        if (x && !x->why) x->why = otp__box_new(t->p, why);
+        otp__handler_stop(t, p, (int)why->kind);
+    }
+    if (!(p->flags & OTP__P_TRACED)) return t;
     char who[160];
     otp__describe(p, who, sizeof who);
     otp__log(OTP_LOG_NOTICE, "%s got message %d, %zu bytes, from <%u.%u>", who, n->m.tag, n->m.size,
@@ -6734,7 +6847,7 @@ static OTP__NOINLINE void otp__handler_run(void *arg)
                 break;
             }
             (void)otp__handed(t, p, n == *link ? otp__unlink(p, link) : n, link);
-            if (otp__unlikely((p->flags & (OTP__P_SYS_SUSPENDED | OTP__P_TRACED)) || n->m.tag <= OTP_SYS_SUSPEND)) {
+            if (otp__unlikely((p->flags & (OTP__P_SYS_SUSPENDED | OTP__P_TRACED)) || n->m.tag < 0)) {
                 t = otp__handler_special(t, p, n);
                 if (p->cur != n) continue;
             }
@@ -6765,6 +6878,54 @@ static OTP__NOINLINE void otp__handler_run(void *arg)
         break;
     }
     otp__out(t);
+}
+
+/* The starter's side. The process was opened with the starter's request in place, so its init's end or its own answers. */
+int otp_start_handler_at(const otp_spawn_opts *o, int64_t timeout, otp_pid *pid, otp_reason *why, const char *place)
+{
+    int rc = otp__spawn_check(o);
+    if (rc < 0 || !o->handler || !pid || (timeout < 0 && timeout != OTP_INFINITY)) return rc < 0 ? rc : OTP_EBADARG;
+    pid->id = 0;
+    otp__thread *t = otp__in_proc();
+    uint64_t ref = otp__ref_new(t->p);
+    otp__out(t);
+    rc = otp__spawn(o, pid, ref, place);
+    if (rc == OTP_EEXIST) *pid = otp_whereis(o->name);
+    if (rc < 0) return rc;
+    otp_pid child = *pid;
+    t = otp__in_proc();
+    otp__node *n = otp__await_reply(&t, timeout, OTP_WAITS_CALL);
+    if (otp__likely(n && (n->m.flags & OTP__K_MASK) == OTP__K_REPLY)) {
+        otp__node_free(t->p, n);
+        otp__out(t);
+        return 0;
+    }
+    pid->id = 0;
+    otp__ext *x = n ? otp__ext_of(t->p, t->cur) : NULL;
+    if (n) {
+        const otp_reason *r = n->m.data;
+        rc = r->kind == OTP_REASON_ERROR && r->code == OTP_EIGNORE ? OTP_EIGNORE : OTP_EDIED;
+        if (x && x->start_why) otp__delete(t->p, x->start_why, x->start_why->bytes);
+        if (x) x->start_why = otp__box_new(t->p, r);
+        if (why) *why = x && x->start_why ? x->start_why->r : otp_reason_make(r->kind, r->code, NULL);
+        otp__node_free(t->p, n);
+        otp__out(t);
+    } else {
+        rc = OTP_ETIMEOUT;
+        otp__out(t);
+        if (o->link) (void)otp_unlink(child);
+        (void)otp_exit_signal(child, OTP_KILL);
+        (void)otp_await_exit(child, OTP_INFINITY, NULL);
+        t = otp__in_proc();
+        for (otp__node **link = &t->cur->first; *link; link = &(*link)->next)   /* it had ended just before */
+            if ((*link)->m.tag == OTP_EXIT && (*link)->m.from.id == child.id) {
+                otp__node_free(t->p, otp__unlink(t->cur, link));
+                break;
+            }
+        otp__out(t);
+    }
+    if (o->monitor) (void)otp_demonitor(*o->monitor, OTP_FLUSH);
+    return rc;
 }
 
 /* -- 4.21 heap ------------------------------------------------------------------------------------------
@@ -6988,8 +7149,41 @@ int otp_undefer(otp_fn *fn, void *arg, bool run)
 #define OTP__ISOLATION 0
 #endif
 
-static void otp__crash_report(otp__proc *p, const otp_reason *why, const otp__fault *f)
+/* What a handler was doing: the message, who waits for its answer, and the state in the words of its own format. That is
+   user code: a fault in it costs this part of the report, and the reason stays. */
+static otp__thread *otp__crash_state(otp__thread *t, const otp_reason *why)
 {
+    otp__proc *p = t->cur;
+    if (!(p->flags & OTP__P_HANDLER) || !(p->flags & OTP__P_INITED) || (p->has & OTP__HAS_REPORT)) return t;
+    p->has |= OTP__HAS_REPORT;
+    char text[1024] = "", from[32], client[48] = "";
+    int at = 0;
+    if (p->cur) {
+        (void)otp__pid_text(p->cur->m.from.id, from, sizeof from);
+        if (p->req_ref && !(p->has & OTP__HAS_START)) {
+            (void)otp__pid_text(p->req_from, client, sizeof client - 12);
+            (void)strcat(client, " waits");
+        }
+        at = snprintf(text, sizeof text, "last message: %d, %zu bytes, from %s%s%s", p->cur->m.tag, p->cur->m.size, from,
+                      client[0] ? "; client " : "", client);
+    }
+    otp__ext *x = otp__ext_of(t->p, p);
+    if (x && !x->why) x->why = otp__box_new(t->p, why);
+    if (p->run.h->format && at >= 0 && x && x->why) {
+        int head = snprintf(text + at, sizeof text - (size_t)at, "%sstate: ", at ? "; " : "");
+        if (at > 0 || head > 0) at += head;
+        otp__out(t);
+        int n = p->run.h->format(p->arg, text + at, sizeof text - (size_t)at);
+        t = otp__in();
+        if (n < 0) (void)snprintf(text + at, sizeof text - (size_t)at, "(format says %d)", n);
+    }
+    if (text[0]) otp__log(OTP_LOG_ERROR, "  %s", text);
+    return t;
+}
+
+static otp__thread *otp__crash_report(otp__thread *t, const otp_reason *why, const otp__fault *f)
+{
+    otp__proc *p = t->cur;
     char who[200], reason[300], trace[900] = "";
     otp__describe(p, who, sizeof who);
     (void)otp_format_reason(why, reason, sizeof reason);
@@ -7014,6 +7208,7 @@ static void otp__crash_report(otp__proc *p, const otp_reason *why, const otp__fa
     for (otp__node *n = otp__head_list(otp__get_acq(&p->head)); n; n = n->next) queue++;
     otp__log(OTP_LOG_ERROR, "process %s ended: %s; %u messages in its mailbox%s%s", who, reason, queue,
              at ? ", calls:" : "", trace);
+    return otp__crash_state(t, why);
 }
 
 #if OTP__ISOLATION
@@ -7220,7 +7415,7 @@ static OTP__NOINLINE void otp__landing(void *arg)
         (void)snprintf(text, sizeof text, "the stack of %zu bytes is too small", p->stack->size);
         why.text = text;
     }
-    otp__crash_report(p, &why, &f);
+    t = otp__crash_report(t, &why, &f);
     otp__exit_now(t, &why);
 }
 

@@ -127,7 +127,7 @@ TEST(gen_server_5_stop_trapping)
     const otp_msg *m = otp_recv_tag(OTP_EXIT, TEST_WAIT);
     CHECK(m != NULL);
     CHECK_EQ(otp_reason_of(m)->code, 6);
-    CHECK_EQ(otp_start_handler(OPTS(STOP_NORMAL), OTP_INFINITY, &p, &why), OTP_EDIED);
+    CHECK_EQ(otp_start_handler(OPTS(STOP_NORMAL, .link = false), OTP_INFINITY, &p, &why), OTP_EDIED);
     CHECK_EQ(why.kind, OTP_REASON_NORMAL);
     CHECK_EQ(otp_start_handler(OPTS(OK, .name = "one"), OTP_INFINITY, &p, &why), 0);
     test_kill(p);
@@ -160,7 +160,7 @@ TEST(gen_server_6_error_does_not_end_a_linked_starter)
     otp_pid p;
     otp_reason why;
     test_log_clear();
-    CHECK_EQ(otp_start_handler(OPTS(FAIL_WITH), OTP_INFINITY, &p, &why), OTP_EDIED);
+    CHECK_EQ(otp_start_handler(OPTS(FAIL_WITH, .link = false), OTP_INFINITY, &p, &why), OTP_EDIED);
     CHECK_EQ(why.code, 5);
     CHECK_STR(why.text, "no disk");
     CHECK(!test_log_has("no disk"));
@@ -170,7 +170,7 @@ TEST(gen_server_7_an_exit_in_init)
 {
     otp_pid p;
     otp_reason why;
-    CHECK_EQ(otp_start_handler(OPTS(EXITS), OTP_INFINITY, &p, &why), OTP_EDIED);
+    CHECK_EQ(otp_start_handler(OPTS(EXITS, .link = false), OTP_INFINITY, &p, &why), OTP_EDIED);
     CHECK_EQ(why.code, 8);
     test_quiet();       /* 10: no terminate */
 }
@@ -238,7 +238,7 @@ TEST(gen_server_11_start_monitor)
 TEST(gen_server_40_start_returns_before_the_continue_runs)
 {
     otp_pid p;
-    CHECK_EQ(otp_start_handler(OPTS(CONTINUES), OTP_INFINITY, &p, NULL), 0);
+    CHECK_EQ(otp_start_handler(OPTS(CONTINUES, .link = false), OTP_INFINITY, &p, NULL), 0);
     expect(9);
     test_kill(p);
 }
@@ -330,7 +330,7 @@ TEST(bad_arguments_start_nothing)
     otp_spawn_opts none = { .fn = linked_starter };
     CHECK_EQ(otp_start_handler(NULL, 0, &p, NULL), OTP_EBADARG);
     CHECK_EQ(otp_start_handler(&none, 0, &p, NULL), OTP_EBADARG);
-    CHECK_EQ(otp_start_handler(OPTS(OK), -5, &p, NULL), OTP_EBADARG);
-    CHECK_EQ(otp_start_handler(OPTS(OK), 0, NULL, NULL), OTP_EBADARG);
+    CHECK_EQ(otp_start_handler(OPTS(OK, .link = false), -5, &p, NULL), OTP_EBADARG);
+    CHECK_EQ(otp_start_handler(OPTS(OK, .link = false), 0, NULL, NULL), OTP_EBADARG);
     test_quiet();
 }

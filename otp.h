@@ -213,6 +213,7 @@ enum otp_tag {
     OTP_SYS_GET_STATE = -22,
     OTP_SYS_REPLACE_STATE = -23,
     OTP_SYS_TRACE = -24,        /* data = int: 0 off, 1 on */
+    OTP_SYS_CHANGE_CODE = -25,  /* only while suspended; answered by the handler's `system` */
     OTP_TAG_MIN = -1000         /* tags below this are free for modules on top of this one */
 };
 
@@ -235,6 +236,7 @@ typedef struct otp_next { int op; int arg; int64_t idle; } otp_next;
 
 typedef struct otp_handler {
     const char *name;           /* for reports: "counter" */
+    const char *(*label)(const void *state);    /* or NULL; instead of name, for a handler that many kinds share; no otp_ calls */
     size_t state_size;          /* bytes of zeroed state in the process heap */
     otp_next (*init)(void *state, const void *arg, size_t size);   /* or NULL */
     otp_next (*message)(void *state, const otp_msg *m);
@@ -1008,6 +1010,12 @@ static inline otp_next otp_idle(int64_t ms) { return otp_next_make(0, 0, ms); }
 #define otp_start_handler(opts, ...) otp_start_handler_at((opts), __VA_ARGS__, OTP_HERE("handler"))  /* opts, timeout, pid, why */
 int otp_start_handler_at(const otp_spawn_opts *opts, int64_t timeout, otp_pid *pid, otp_reason *why, const char *place);
 
+/* How the caller's last otp_start_handler ended, for those who got only a pid from a behaviour's start function; *why (may
+   be NULL) as there.
+   returns: what it returned; 0 when there was none
+   caller: any process */
+int otp_start_result(otp_reason *why);
+
 /* The state of the handler that runs in the calling process.
    returns: the state; NULL in other processes
    caller: any process */
@@ -1683,6 +1691,7 @@ typedef struct otp__ext {       /* what few processes have */
     otp__box *why;              /* of an exit under way */
     otp__box *answer;           /* what the starter is told instead of it */
     otp__box *start_why;        /* why the last start of another one failed */
+    int start_rc;
     const char *label;
     otp__defer *defers;
     int suspended;              /* how often others suspended it */
@@ -4234,6 +4243,20 @@ static otp__ext *otp__ext_of(otp__sched *s, otp__proc *p)
     return x;
 }
 
+/* An idle handler should not pay for what its start needed. */
+static void otp__ext_trim(otp__sched *s, otp__proc *p)
+{
+    static const otp__ext empty;
+    otp__ext *x = p->ext;
+    if (!x) return;
+    x->init_arg = NULL;
+    x->init_size = 0;
+    if (memcmp(x, &empty, sizeof empty) != 0) return;
+    p->ext = NULL;
+    p->has &= (uint16_t)~OTP__HAS_EXT;
+    otp__delete(s, x, sizeof *x);
+}
+
 /* -- 4.15 names -----------------------------------------------------------------------------------------
    >> name   One table under one lock; a process has at most one name. A process that ends closes its mailbox (seq_cst)
    and then looks at p->name; register sets p->name (seq_cst) and then looks at the mailbox: one of the two sees the
@@ -4374,7 +4397,9 @@ OTP__SNAPSHOT static void otp__describe(otp__proc *p, char *out, size_t size)
     otp__name_copy(p, name, sizeof name);
     const char *label = name[0]                                         ? name
                         : p->ext && p->ext->label                       ? p->ext->label
-                        : (p->flags & OTP__P_HANDLER) && p->run.h->name ? p->run.h->name
+                        : !(p->flags & OTP__P_HANDLER)                  ? ""
+                        : p->run.h->label && (p->flags & OTP__P_INITED) ? p->run.h->label(p->arg)
+                        : p->run.h->name                                ? p->run.h->name
                                                                         : "";
     (void)snprintf(out, size, "%s%s%s (spawned %s)", pid, label[0] ? " " : "", label,
                    p->place ? p->place : "by a thread");
@@ -6643,8 +6668,9 @@ static otp__thread *otp__handler_system(otp__thread *t, otp__proc *p, otp__node 
     const otp_handler *h = p->run.h;
     const otp_msg *m = &n->m;
     otp_from from = otp_from_of(m);
+    bool refused = m->tag == OTP_SYS_CHANGE_CODE && !(p->flags & OTP__P_SYS_SUSPENDED);
     otp__out(t);
-    if (!h->system || !h->system(p->arg, m)) {
+    if (refused || !h->system || !h->system(p->arg, m)) {
         int rc = 0;
         switch (m->tag) {
         case OTP_SYS_SUSPEND:
@@ -6684,7 +6710,7 @@ static bool otp__is_parents_exit(const otp__proc *p, const otp__node *n)
 
 static bool otp__is_system(const otp__node *n)
 {
-    return n->m.tag <= OTP_SYS_SUSPEND && n->m.tag >= OTP_SYS_TRACE && (n->m.flags & OTP__F_CALL);
+    return n->m.tag <= OTP_SYS_SUSPEND && n->m.tag >= OTP_SYS_CHANGE_CODE && (n->m.flags & OTP__F_CALL);
 }
 
 /* What the callback said. False when the process ends. */
@@ -6759,8 +6785,10 @@ static OTP__NOINLINE otp__thread *otp__handler_init(otp__thread *t, otp__proc *p
         size_t size = x ? x->init_size : 0;
         otp__out(t);
         next = h->init(p->arg, arg, size);
+        if (size) otp_free(arg);
         t = otp__in();
     }
+    otp__ext_trim(t->p, p);
     if (!otp__handler_next(t, p, next, NULL)) otp__handler_unstarted(t, p, next);
     p->flags |= OTP__P_INITED;
     if (p->has & OTP__HAS_START) {      /* somebody waits for this moment */
@@ -6881,15 +6909,12 @@ static OTP__NOINLINE void otp__handler_run(void *arg)
 }
 
 /* The starter's side. The process was opened with the starter's request in place, so its init's end or its own answers. */
-int otp_start_handler_at(const otp_spawn_opts *o, int64_t timeout, otp_pid *pid, otp_reason *why, const char *place)
+static int otp__start_handler(const otp_spawn_opts *o, int64_t timeout, otp_pid *pid, const char *place)
 {
-    int rc = otp__spawn_check(o);
-    if (rc < 0 || !o->handler || !pid || (timeout < 0 && timeout != OTP_INFINITY)) return rc < 0 ? rc : OTP_EBADARG;
-    pid->id = 0;
     otp__thread *t = otp__in_proc();
     uint64_t ref = otp__ref_new(t->p);
     otp__out(t);
-    rc = otp__spawn(o, pid, ref, place);
+    int rc = otp__spawn(o, pid, ref, place);
     if (rc == OTP_EEXIST) *pid = otp_whereis(o->name);
     if (rc < 0) return rc;
     otp_pid child = *pid;
@@ -6907,7 +6932,6 @@ int otp_start_handler_at(const otp_spawn_opts *o, int64_t timeout, otp_pid *pid,
         rc = r->kind == OTP_REASON_ERROR && r->code == OTP_EIGNORE ? OTP_EIGNORE : OTP_EDIED;
         if (x && x->start_why) otp__delete(t->p, x->start_why, x->start_why->bytes);
         if (x) x->start_why = otp__box_new(t->p, r);
-        if (why) *why = x && x->start_why ? x->start_why->r : otp_reason_make(r->kind, r->code, NULL);
         otp__node_free(t->p, n);
         otp__out(t);
     } else {
@@ -6925,6 +6949,30 @@ int otp_start_handler_at(const otp_spawn_opts *o, int64_t timeout, otp_pid *pid,
         otp__out(t);
     }
     if (o->monitor) (void)otp_demonitor(*o->monitor, OTP_FLUSH);
+    return rc;
+}
+
+int otp_start_handler_at(const otp_spawn_opts *o, int64_t timeout, otp_pid *pid, otp_reason *why, const char *place)
+{
+    int rc = otp__spawn_check(o);
+    if (rc == 0 && (!o->handler || !pid || (timeout < 0 && timeout != OTP_INFINITY))) rc = OTP_EBADARG;
+    if (pid) pid->id = 0;
+    if (rc == 0) rc = otp__start_handler(o, timeout, pid, place);
+    otp__thread *t = otp__in_proc();
+    otp__ext *x = rc < 0 ? otp__ext_of(t->p, t->cur) : t->cur->ext;
+    if (x) x->start_rc = rc;
+    otp__out(t);
+    if (rc == OTP_EDIED) (void)otp_start_result(why);
+    return rc;
+}
+
+int otp_start_result(otp_reason *why)
+{
+    otp__thread *t = otp__in_proc();
+    otp__ext *x = t->cur->ext;
+    if (why) *why = x && x->start_why ? x->start_why->r : OTP_NORMAL;
+    int rc = x ? x->start_rc : 0;
+    otp__out(t);
     return rc;
 }
 

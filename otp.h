@@ -8187,7 +8187,8 @@ static bool otp__thread_start(otp__thread *t)
 {
     sigset_t block, old;
     (void)sigfillset(&block);   /* asynchronous signals go to the program's own threads */
-    static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };
+    /* SIGPROF comes only when a profiler asks for it, and belongs to the thread that used the time */
+    static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGPROF };
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) (void)sigdelset(&block, faults[i]);
     (void)pthread_sigmask(SIG_SETMASK, &block, &old);
     bool ok = pthread_create(&t->pthread, NULL, otp__thread_main, t) == 0;

@@ -6241,6 +6241,7 @@ static otp__node *otp__ask(otp__thread **t, uint64_t to, unsigned kind, int what
     uint64_t ref = otp__ref_new((*t)->p);
     n->m.ref.id = ref;
     p->call_ref = ref;
+    p->waits_for = to;      /* for who looks: not the pid of an earlier call */
     if (!q || !otp__push((*t)->p, q, n)) otp__undeliverable((*t)->p, n);
     n = otp__await_reply(t, ms, OTP_WAITS_CALL);
     if (!n && (kind == OTP__K_MONITOR)) (void)otp__signal((*t)->p, otp__pid(p), to, OTP__K_DEMONITOR, ref);

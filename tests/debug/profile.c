@@ -92,8 +92,8 @@ static void on_sample(int sig, siginfo_t *si, void *context)
 
 static bool enough(int round)
 {
-    if (atomic_load(&sampling)) return (atomic_load(&of_first) >= 20 && atomic_load(&of_second) >= 20) || round > 4000;
-    return round > 1500;
+    if (atomic_load(&sampling)) return (atomic_load(&of_first) >= 20 && atomic_load(&of_second) >= 20) || round > 100000;
+    return round > 4000;
 }
 
 static void first_process(void *arg)

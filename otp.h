@@ -83,7 +83,9 @@ extern "C" {
    OTP_REDUCTIONS 4000          reductions a process may use before it goes to the back of the line
    OTP_DEBUG                    when defined: internal checks, and misuse stops the program with its place
    OTP_NO_ASM                   when defined: the portable context switch instead of inline assembly
-   OTP_NO_VALGRIND              when defined: no Valgrind hints even if its headers are installed          */
+   OTP_NO_VALGRIND              when defined: no Valgrind hints even if its headers are installed
+   OTP_PREEMPT                  when defined: files compiled with -fsanitize-coverage=trace-pc (not this one) are
+                                preempted in loops without a call; see docs/debugging.md                  */
 
 #if defined(__GNUC__) || defined(__clang__)
 #define OTP_NORETURN __attribute__((noreturn))
@@ -1077,6 +1079,13 @@ void otp_trace(const otp_trace_hooks *hooks);
    like: erlang:bump_reductions/1 */
 void otp_bump_reductions(int n);
 
+/* Between these two OTP_PREEMPT does not end the caller's turn: for code that calls back while it must not be
+   interrupted. They nest. Without OTP_PREEMPT they do nothing.
+   returns: nothing
+   caller: any process */
+void otp_preempt_off(void);
+void otp_preempt_on(void);
+
 /* Called with the process that a message or signal should go to when its pid is not local (bit 63).
    Until a distribution module sets it, such pids behave as dead.
    returns: nothing
@@ -1254,6 +1263,19 @@ void __tsan_switch_to_fiber(void *fiber, unsigned flags);
 #define OTP__COLD __attribute__((noinline, cold))
 #define otp__likely(x) __builtin_expect(!!(x), 1)
 #define otp__unlikely(x) __builtin_expect(!!(x), 0)
+
+/* OTP_PREEMPT: this file's own edges are not counted; see 4.12. */
+#if defined(OTP_PREEMPT) && defined(__clang__)
+#define OTP__NO_EDGES __attribute__((no_sanitize("coverage")))
+#pragma clang attribute push(__attribute__((no_sanitize("coverage"))), apply_to = function)
+#elif defined(OTP_PREEMPT) && defined(__has_attribute)
+#if __has_attribute(no_sanitize_coverage)
+#define OTP__NO_EDGES __attribute__((no_sanitize_coverage))
+#endif
+#endif
+#ifndef OTP__NO_EDGES
+#define OTP__NO_EDGES
+#endif
 
 #ifdef OTP_DEBUG
 #define OTP__CHECK(x) ((x) ? (void)0 : otp__broken(#x, __FILE__, __LINE__))
@@ -1716,7 +1738,7 @@ struct otp__proc {
     atomic_uint mq_limit, mq_count;
     uint16_t has;
     bool special;               /* a guest, pinned, or of another priority: no shortcuts */
-    uint8_t unused;
+    uint8_t calm;               /* OTP_PREEMPT: > 0: edges do not end its turn; the process's own, also outside */
     otp__thread *thread;        /* that ran it last */
     otp__node *cur;             /* the message handed to the user */
     /* the owner, per message */
@@ -1872,6 +1894,9 @@ struct otp__thread {
     otp__node *copying;         /* user bytes are being copied: a fault here is the process's, and this node is freed */
     otp__fault fault;
     bool quit;
+#ifdef OTP_PREEMPT
+    sigset_t mask;              /* the signals it usually blocks */
+#endif
 };
 
 enum { OTP__TIMER_FREE, OTP__TIMER_ARMED, OTP__TIMER_FIRED, OTP__TIMER_CANCELLED };
@@ -2006,7 +2031,7 @@ __attribute__((noinline, optnone))
 #else
 __attribute__((noinline, noipa))
 #endif
-static otp__thread *otp__self_thread(void)
+OTP__NO_EDGES static otp__thread *otp__self_thread(void)
 {
     return otp__me;
 }
@@ -3713,6 +3738,95 @@ OTP__INLINE otp__thread *otp__count(otp__thread *t, int n)
     return t;
 }
 
+/* OTP_PREEMPT. Compilers put a call of __sanitizer_cov_trace_pc() into every edge of the files that are compiled with
+   -fsanitize-coverage=trace-pc. It only counts, in a thread-local: that is right on any thread, in signal handlers and
+   before the start. When the count is used up it is looked whether a process may be interrupted here.
+   1. in_rt is 0 on this thread: so this is user code, called by the process, or by a signal handler.
+   2. The frame is on the process's own stack: no handler on an alternate stack, no fibre of the user's.
+   3. No signal is blocked that this thread does not always block: no signal handler, and no section that the user
+      protects against them. A switch would take the mask along to other processes.
+   Then it is as if the process called otp_bump_reductions() here. This file itself must not be instrumented: between
+   otp__self_thread() and in_rt = 1 an edge would move the process to another thread. clang leaves it out by the pragma
+   in 4.1; with gcc otp_start() notices it, and preemption is off. */
+#ifdef OTP_PREEMPT
+#define OTP__EDGES 4096             /* edges between two looks */
+#define OTP__EDGES_PER_REDUCTION 16
+
+#if defined(__ELF__)
+__attribute__((tls_model("initial-exec")))
+#endif
+static _Thread_local int otp__edges;
+static bool otp__instrumented;      /* this file is; set at a start */
+
+void __sanitizer_cov_trace_pc(void);
+
+/* Whether this thread blocks no signal that it does not always block. */
+OTP__NO_EDGES static bool otp__mask_usual(const otp__thread *t)
+{
+    sigset_t now;
+    (void)sigemptyset(&now);
+    if (pthread_sigmask(SIG_BLOCK, NULL, &now) != 0) return false;
+    for (int sig = 1; sig < 64; sig++)
+        if (sigismember(&now, sig) == 1 && sigismember(&t->mask, sig) != 1) return false;
+    return true;
+}
+
+/* Not inlined: the address of errno is read anew, on the thread that it is now. */
+OTP__NO_EDGES static OTP__NOINLINE void otp__errno_put(int e)
+{
+    __asm__ volatile("" : : : "memory");
+    errno = e;
+}
+
+OTP__NO_EDGES static OTP__NOINLINE void otp__preempt(void)
+{
+    otp__edges = OTP__EDGES;
+    otp__thread *t = otp__self_thread();
+    otp__proc *p = t ? t->cur : NULL;
+    if (!p || otp__get(&t->in_rt) || p->calm || (p->flags & OTP__P_GUEST) || otp__instrumented) return;
+    p->reds += OTP__EDGES / OTP__EDGES_PER_REDUCTION;
+    if (otp__likely(p->reds < p->turn)) return;
+    const char *here = __builtin_frame_address(0);
+    otp__stack *k = p->stack;
+    if (!k || here < k->base || here > (const char *)k || !otp__mask_usual(t)) return;
+    int e = errno;
+    t = otp__in();
+    t = otp__count(t, 0);
+    otp__out(t);
+    otp__errno_put(e);
+}
+
+OTP__NO_EDGES void __sanitizer_cov_trace_pc(void)
+{
+    if (otp__unlikely(--otp__edges < 0)) otp__preempt();
+}
+
+/* An edge of this file. */
+static OTP__NOINLINE void otp__edge_probe(void) { __asm__ volatile("" : : : "memory"); }
+
+OTP__NO_EDGES static void otp__preempt_start(void)
+{
+    volatile int *edges = &otp__edges;
+    *edges = OTP__EDGES;
+    otp__edge_probe();
+    otp__instrumented = *edges != OTP__EDGES;
+    if (otp__instrumented)
+        otp__log(OTP_LOG_WARNING, "OTP_PREEMPT is off: the file with OTP_IMPLEMENTATION must be compiled without "
+                                  "-fsanitize-coverage");
+}
+
+static void otp__calm(otp__proc *p, int by) { p->calm = (uint8_t)(p->calm + by); }
+static void otp__mask_note(otp__thread *t)
+{
+    (void)sigemptyset(&t->mask);
+    (void)pthread_sigmask(SIG_BLOCK, NULL, &t->mask);
+}
+#else
+static void otp__preempt_start(void) { }
+static void otp__calm(otp__proc *p, int by) { (void)p, (void)by; }
+static void otp__mask_note(otp__thread *t) { (void)t; }
+#endif
+
 /* -- 4.13 timers ----------------------------------------------------------------------------------------
    >> timer   A hashed hierarchical wheel per P, 1 ms a slot. A timer's state word says generation and ARMED, FIRED or
    CANCELLED; only the winner of the CAS away from ARMED may act on it, so a cancel from another P that succeeds means
@@ -5049,6 +5163,9 @@ OTP__INLINE otp__proc *otp__spawn_new(otp__thread *t, otp_fn *fn, void *arg, con
     p->has = 0;
     p->act = 0;
     p->special = false;
+#ifdef OTP_PREEMPT
+    p->calm = 0;
+#endif
     otp__put_rlx(&p->waits, OTP_WAITS_NOTHING);
     p->first = NULL;
     p->last = &p->first;
@@ -6443,6 +6560,7 @@ static otp__node *otp__ask(otp__thread **t, uint64_t to, unsigned kind, int what
     uint64_t ref = otp__ref_new((*t)->p);
     n->m.ref.id = ref;
     p->call_ref = ref;
+    p->waits_for = to;      /* for who looks: not the pid of an earlier call */
     if (!q || !otp__push((*t)->p, q, n)) otp__undeliverable((*t)->p, n);
     n = otp__await_reply(t, ms, OTP_WAITS_CALL);
     if (!n && (kind == OTP__K_MONITOR)) (void)otp__signal((*t)->p, otp__pid(p), to, OTP__K_DEMONITOR, ref);
@@ -7633,8 +7751,10 @@ int otp_blocking(otp_fn *fn, void *arg)
             p->turn = p->reds;
             t = otp__turn_over(t);
         }
+        otp__calm(p, 1);
         otp__out(t);
         fn(arg);
+        otp__calm(p, -1);
         return 0;
     }
     otp__job j = { .fn = fn, .arg = arg, .p = p, .pid = otp__pid(p), .state = OTP__JOB_RUNS };
@@ -8496,6 +8616,7 @@ static void *otp__thread_main(void *arg)
     }
 #endif
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    otp__mask_note(t);
     if (otp__rt.isolation) otp__altstack_start(t);
     for (;;) {
         while (!otp__get_acq(&t->futex)) (void)otp__futex_wait(&t->futex, 0, -1);
@@ -8540,7 +8661,8 @@ static bool otp__thread_start(otp__thread *t)
 {
     sigset_t block, old;
     (void)sigfillset(&block);   /* asynchronous signals go to the program's own threads */
-    static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };
+    /* SIGPROF comes only when a profiler asks for it, and belongs to the thread that used the time */
+    static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGPROF };
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) (void)sigdelset(&block, faults[i]);
     (void)pthread_sigmask(SIG_SETMASK, &block, &old);
     bool ok = pthread_create(&t->pthread, NULL, otp__thread_main, t) == 0;
@@ -8833,6 +8955,7 @@ int otp_start(const otp_opts *opts)
     otp__rt.fence = true;
 #endif
     otp__clock_start();
+    otp__preempt_start();
     (void)pthread_mutex_init(&otp__rt.mutex, NULL);
     otp__put_rlx(&otp__rt.stop, 0);
     otp__put_seq(&otp__rt.closing, 0);
@@ -8981,6 +9104,7 @@ static void otp__main_run(otp__sched *s)
     t->cur = NULL;
     t->p = s;
     t->quit = false;
+    otp__mask_note(t);
     otp__put_rel(&s->thread, t);
     otp__stack *k = otp__stack_take(s);
     if (k) {
@@ -9378,6 +9502,18 @@ void otp_bump_reductions(int n)
     otp__out(t);
 }
 
+void otp_preempt_off(void)
+{
+    otp__thread *t = otp__self_thread();
+    if (t && t->cur) otp__calm(t->cur, 1);
+}
+
+void otp_preempt_on(void)
+{
+    otp__thread *t = otp__self_thread();
+    if (t && t->cur) otp__calm(t->cur, -1);
+}
+
 void otp_set_remote(int (*route)(otp_pid to, int tag, const void *data, size_t size, void *arg), void *arg)
 {
     otp__rt.route_arg = arg;
@@ -9392,6 +9528,10 @@ int otp_at_exit(void (*fn)(otp_pid pid, void *arg), void *arg)
     otp__rt.at_exit_arg[otp__rt.at_exits++] = arg;
     return 0;
 }
+
+#if defined(OTP_PREEMPT) && defined(__clang__)
+#pragma clang attribute pop
+#endif
 
 #endif /* OTP_IMPLEMENTATION */
 

@@ -90,6 +90,9 @@ VARIANTS
         fi
     done
     if have valgrind 'examples under valgrind'; then step 'examples under valgrind' sh tests/sanitize.sh valgrind; fi
+    if have gdb 'otp-gdb.py'; then step 'gdb: live, and in cores' sh tests/gdb.sh; fi
+    step 'profiles: frame pointers and perf' sh tests/perf.sh
+    step 'preemption by reductions, gcc and clang' sh tests/preempt.sh
     step 'examples, their own flags' env BUILD=build/examples.own sh tools/run_example.sh
     if have clang 'examples with clang'; then
         step 'examples, clang' env CC=clang BUILD=build/examples.clang sh tools/run_example.sh

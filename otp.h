@@ -5872,12 +5872,8 @@ static otp_ref otp__monitor(otp_pid pid, const otp_monitor_opts *o, const char *
     }
     uint64_t id = otp__ref_new(t->p);
     if (pid.id == otp__pid(p)) {
-        ref.id = id;
+        ref.id = id;            /* a mere reference: as in Erlang not even an alias, whatever was asked for */
         if (copy) otp__delete(t->p, copy, strlen(copy) + 1);
-        if (o && o->alias != OTP_ALIAS_NONE) {
-            otp__ent *e = otp__rel_add(t->p, p, id, OTP__R_ALIAS);
-            if (e) e->mode = (uint8_t)o->alias;
-        }
     } else {
         otp__ent *e = otp__rel_add(t->p, p, id, OTP__R_MON_OUT);
         if (e) {

@@ -90,44 +90,109 @@ static const op_info ops[] = {
 };
 
 /* What the writer believes of the program so far. It only makes interesting commands likely, so it may err. */
+enum { INBOX = 24 };
+typedef struct mail { int tag, val, from, var; } mail;
 typedef struct belief {
-    bool born[WORKERS], dead[WORKERS], traps[WORKERS], busy[WORKERS], link[WORKERS][WORKERS];
-    char kind[VARS];                    /* m t a b, as in ops.h; b: a monitor with an alias */
-    int owner[VARS], vars, value;
+    bool born[WORKERS], dead[WORKERS], traps[WORKERS], link[WORKERS][WORKERS];
+    int awaits[WORKERS], suspended[WORKERS], by[WORKERS][WORKERS];
+    int name[NAMES];                    /* who has it; -1: nobody */
+    mail inbox[WORKERS][INBOX];
+    int mails[WORKERS];
+    char kind[VARS];                    /* m t a b, as in ops.h; b: a monitor with an alias; - a made one that is not there */
+    int owner[VARS], target[VARS], vars, value;
 } belief;
+
+static void arrives(belief *b, int to, int tag, int val, int from, int var)
+{
+    if (to < 0 || b->dead[to]) return;
+    if (b->awaits[to] == tag) b->awaits[to] = 0;
+    else if (b->mails[to] < INBOX) b->inbox[to][b->mails[to]++] = (mail){ tag, val, from, var };
+}
 
 static void dies(belief *b, int i, bool normal)
 {
     if (b->dead[i]) return;
     b->dead[i] = true;
+    for (int n = 0; n < NAMES; n++)
+        if (b->name[n] == i) b->name[n] = -1;
+    for (int v = 0; v < b->vars; v++)
+        if ((b->kind[v] == 'm' || b->kind[v] == 'b') && b->target[v] == i) {
+            arrives(b, b->owner[v], -3, 0, i, v);
+            b->target[v] = -1;
+        }
     for (int k = 0; k < WORKERS; k++) {
         bool linked = b->link[i][k];
         b->link[i][k] = b->link[k][i] = false;
-        if (linked && !normal && !b->traps[k]) dies(b, k, false);
+        if (b->by[i][k]) b->suspended[k] -= b->by[i][k];
+        b->by[i][k] = 0;
+        if (linked && b->traps[k]) arrives(b, k, -2, 0, i, -1);
+        else if (linked && !normal) dies(b, k, false);
     }
 }
 
-static int living(const belief *b)
+static bool able(const belief *b, int i) { return b->born[i] && !b->dead[i] && !b->awaits[i] && !b->suspended[i]; }
+
+/* Any of those whose bit is set; -1 when none is. */
+static int any_of(unsigned set)
 {
     int all[WORKERS], n = 0;
     for (int i = 0; i < WORKERS; i++)
-        if (b->born[i] && !b->dead[i] && !b->busy[i]) all[n++] = i;
-    return n ? all[below(n)] : below(WORKERS);
+        if (set >> i & 1) all[n++] = i;
+    return n ? all[below(n)] : -1;
 }
 
-static int known(const belief *b)
+static int living(const belief *b, bool with_mail)
 {
-    if (below(100) < 70) return living(b);
-    for (int n = 0; n < 20; n++) {
-        int i = below(WORKERS);
-        if (b->born[i]) return i;
+    unsigned set = 0, better = 0;
+    for (int i = 0; i < WORKERS; i++)
+        if (able(b, i)) {
+            set |= 1u << i;
+            if (b->mails[i]) better |= 1u << i;
+        }
+    int i = with_mail && below(100) < 80 ? any_of(better) : -1;
+    return i >= 0 ? i : any_of(set);
+}
+
+/* The worker that a command is about: one that it has something to do with, if possible. */
+static int other(const belief *b, int actor, op_code o)
+{
+    unsigned born = 0, alive = 0, better = 0;
+    for (int i = 0; i < WORKERS; i++) {
+        if (!b->born[i]) continue;
+        born |= 1u << i;
+        if (!b->dead[i]) alive |= 1u << i;
+        bool likely = false;
+        switch (o) {
+        case OP_unlink: likely = b->link[actor][i]; break;
+        case OP_relations:
+            for (int k = 0; k < WORKERS; k++) likely = likely || b->link[i][k];
+            break;
+        case OP_resume: likely = b->by[actor][i] > 0; break;
+        case OP_signal: likely = b->traps[i] && !b->dead[i]; break;
+        case OP_send: likely = b->awaits[i] && !b->dead[i]; break;
+        case OP_unlink_flush:
+        case OP_recv_from:
+            for (int k = 0; k < b->mails[actor]; k++)
+                likely = likely || (b->inbox[actor][k].tag == -2 && b->inbox[actor][k].from == i);
+            break;
+        default: break;
+        }
+        if (likely) better |= 1u << i;
     }
-    return below(WORKERS);
+    int likely = below(100) < (o == OP_signal || o == OP_send ? 35 : 70) ? any_of(better) : -1;
+    if (likely >= 0) return likely;
+    int lives = below(100) < 75 ? any_of(alive & ~(1u << actor)) : -1;
+    if (lives >= 0) return lives;
+    return below(100) < 3 ? below(WORKERS) : any_of(born);
 }
 
 static int variable(const belief *b, int actor, char kind)
 {
     int own[VARS], any[VARS], n = 0, m = 0;
+    if (kind == 'y' && b->mails[actor] && below(2)) {
+        int v = b->inbox[actor][below(b->mails[actor])].var;
+        if (v >= 0) return v;
+    }
     for (int v = 0; v < b->vars; v++) {
         char k = b->kind[v];
         bool fits = kind == 'y' || k == kind || (k == 'b' && (kind == 'm' || kind == 'a'));
@@ -139,14 +204,24 @@ static int variable(const belief *b, int actor, char kind)
     return m ? any[below(m)] : -1;
 }
 
+static int a_name(const belief *b, bool taken)
+{
+    for (int n = 0; n < 8; n++) {
+        int i = below(NAMES - 1);
+        if ((b->name[i] >= 0) == taken) return i;
+    }
+    return below(NAMES - 1);
+}
+
 /* Fills in the arguments of a command; false when it cannot be had now. */
-static bool arguments(belief *b, int actor, const op_info *op, int *a, int *count)
+static bool arguments(belief *b, int actor, op_code o, int *a, int *count)
 {
     static const int tags[] = { 10, 11, 12, 14, 15, -2, -2, -3, -3, -5 };
+    const mail *likely = b->mails[actor] && below(100) < 60 ? &b->inbox[actor][below(b->mails[actor])] : NULL;
     int n = 0;
-    for (const char *p = op->args; *p; p++, n++) {
+    for (const char *p = ops[o].args; *p; p++, n++) {
         switch (*p) {
-        case 'w': a[n] = below(100) < 5 ? actor : known(b); break;
+        case 'w': a[n] = below(100) < 5 ? actor : other(b, actor, o); break;
         case 'W':
             a[n] = 0;
             while (a[n] < WORKERS && b->born[a[n]]) a[n]++;
@@ -161,14 +236,19 @@ static bool arguments(belief *b, int actor, const op_info *op, int *a, int *coun
             a[n] = variable(b, actor, *p);
             if (a[n] < 0) return false;
             break;
-        case 'n': a[n] = below(NAMES - 1); break;
-        case 'g': a[n] = 10 + below(3); break;
-        case 'G': a[n] = tags[below(10)]; break;
+        case 'n': a[n] = below(100) < 75 ? a_name(b, o != OP_register) : below(NAMES - 1); break;
+        case 'g':
+            a[n] = 10 + below(3);
+            if (o == OP_recv_val && likely && likely->tag >= 10 && likely->tag < 13) a[n] = likely->tag;
+            if (o == OP_send && b->awaits[a[0]] && below(100) < 70) a[n] = b->awaits[a[0]];
+            break;
+        case 'G': a[n] = likely && n == 0 ? likely->tag : tags[below(10)]; break;
         case 'u': a[n] = below(2) ? 0 : 14 + below(2); break;
         case 'A': a[n] = below(2) ? 1 : 3; break;
-        case 'x': a[n] = b->value += 3; break;
+        case 'x': a[n] = o == OP_recv_val ? (likely ? likely->val : below(1 + b->value)) : (b->value += 3); break;
         case 'i': a[n] = below(100) < 92 ? 0 : 1 + below(2); break;
         case 'j': a[n] = below(100) < 30 ? below(3) : 3600000; break;
+        case '2': a[n] = below(100) < 70; break;
         default: a[n] = below(*p - '0'); break;
         }
     }
@@ -176,44 +256,102 @@ static bool arguments(belief *b, int actor, const op_info *op, int *a, int *coun
     return true;
 }
 
-/* What the writer then believes. */
-static void believe(belief *b, int actor, op_code o, const int *a, const char *args)
+static bool had(belief *b, int i, const int *tag, int from, int var)
 {
-    for (int n = 0; args[n]; n++) {
-        if (args[n] != 'v') continue;
-        bool made = (o != OP_spawn && o != OP_brief) || (a[1] & 2);
-        b->kind[a[n]] = !made ? '-' : o == OP_timer ? 't' : o == OP_alias ? 'a' : o == OP_monitor_opt && a[2] ? 'b' : 'm';
-        b->owner[a[n]] = actor;
-        b->vars += 1;
+    for (int k = 0; k < b->mails[i]; k++) {
+        const mail *m = &b->inbox[i][k];
+        if ((tag && m->tag != *tag) || (from >= 0 && m->from != from) || (var >= 0 && m->var != var)) continue;
+        memmove(&b->inbox[i][k], &b->inbox[i][k + 1], (size_t)(b->mails[i] - k - 1) * sizeof *m);
+        b->mails[i]--;
+        return true;
     }
+    return false;
+}
+
+static void watch(belief *b, int actor, int v, int target, char kind)
+{
+    b->kind[v] = kind;
+    b->owner[v] = actor;
+    b->target[v] = target;
+    b->vars++;
+    if (target == actor || kind == 't' || kind == 'a' || kind == '-') b->target[v] = -1;
+    else if (target < 0 || b->dead[target]) arrives(b, actor, -3, 0, target, v);
+}
+
+/* What the writer then believes. */
+static void believe(belief *b, int actor, op_code o, const int *a)
+{
+    static const int exits = -2;
     switch (o) {
     case OP_spawn:
         b->born[a[0]] = true;
         b->link[actor][a[0]] = b->link[a[0]][actor] = a[1] & 1;
+        watch(b, actor, a[2], a[0], a[1] & 2 ? 'm' : '-');
         break;
     case OP_brief:
-        b->born[a[0]] = b->dead[a[0]] = true;
-        if ((a[1] & 1) && a[3] != 0 && !b->traps[actor]) dies(b, actor, false);
+        b->born[a[0]] = true;
+        b->link[actor][a[0]] = b->link[a[0]][actor] = a[1] & 1;
+        watch(b, actor, a[2], a[0], a[1] & 2 ? 'm' : '-');
+        dies(b, a[0], a[3] == 0);
         break;
     case OP_link:
-        if (b->dead[a[0]] && !b->traps[actor]) dies(b, actor, false);
-        else if (a[0] != actor && !b->dead[a[0]]) b->link[actor][a[0]] = b->link[a[0]][actor] = true;
+        if (b->dead[a[0]] && b->traps[actor]) arrives(b, actor, -2, 0, a[0], -1);
+        else if (b->dead[a[0]]) dies(b, actor, false);
+        else if (a[0] != actor) b->link[actor][a[0]] = b->link[a[0]][actor] = true;
         break;
-    case OP_unlink:
-    case OP_unlink_flush: b->link[actor][a[0]] = b->link[a[0]][actor] = false; break;
+    case OP_unlink_flush:
+        (void)had(b, actor, &exits, a[0], -1);
+        b->link[actor][a[0]] = b->link[a[0]][actor] = false;
+        break;
+    case OP_unlink: b->link[actor][a[0]] = b->link[a[0]][actor] = false; break;
+    case OP_monitor: watch(b, actor, a[1], a[0], 'm'); break;
+    case OP_monitor_name: watch(b, actor, a[1], b->name[a[0]], 'm'); break;
+    case OP_monitor_opt: watch(b, actor, a[1], a[0], a[2] ? 'b' : 'm'); break;
+    case OP_demonitor:
+        if (b->owner[a[0]] == actor) b->target[a[0]] = -1;
+        if ((a[1] & 1) && b->owner[a[0]] == actor) (void)had(b, actor, NULL, -1, a[0]);
+        break;
+    case OP_alias: watch(b, actor, a[0], -1, 'a'); break;
+    case OP_send_alias: arrives(b, b->owner[a[0]], a[1], a[2], actor, a[0]); break;
     case OP_signal:
-        if (a[1] == 2 || (!b->traps[a[0]] && (a[1] != 0 || a[0] == actor))) dies(b, a[0], a[1] == 0);
+        if (b->traps[a[0]] && a[1] != 2) arrives(b, a[0], -2, 0, actor, -1);
+        else if (a[1] != 0 || a[0] == actor) dies(b, a[0], a[1] == 0);
         break;
     case OP_exit: dies(b, actor, a[0] == 0); break;
     case OP_return: dies(b, actor, true); break;
     case OP_crash: dies(b, actor, false); break;
     case OP_trap: b->traps[actor] = a[0] == 1; break;
-    case OP_await: b->busy[actor] = true; break;
+    case OP_await: b->awaits[actor] = had(b, actor, a, -1, -1) ? 0 : a[0]; break;
     case OP_suspend:
-        if (a[0] != actor) b->busy[a[0]] = true;
+        if (a[0] == actor || b->dead[a[0]]) break;
+        b->suspended[a[0]]++;
+        b->by[actor][a[0]]++;
         break;
-    case OP_resume: b->busy[a[0]] = false; break;
-    case OP_send: b->busy[a[0]] = false; break;      /* it may have waited for this */
+    case OP_resume:
+        if (b->by[actor][a[0]] == 0) break;
+        b->suspended[a[0]]--;
+        b->by[actor][a[0]]--;
+        break;
+    case OP_register:
+        for (int n = 0; n < NAMES; n++)
+            if (b->name[n] == a[1]) return;
+        if (b->name[a[0]] < 0 && !b->dead[a[1]]) b->name[a[0]] = a[1];
+        break;
+    case OP_unregister: b->name[a[0]] = -1; break;
+    case OP_send: arrives(b, a[0], a[1], a[2], actor, -1); break;
+    case OP_send_name: arrives(b, b->name[a[0]], a[1], a[2], actor, -1); break;
+    case OP_timer:
+        watch(b, actor, a[5], -1, 't');
+        if (a[2] < 1000) arrives(b, a[0] < 2 ? a[1] : b->name[a[1] % NAMES], a[0] & 1 ? -5 : a[3], a[4], -1, a[5]);
+        break;
+    case OP_timers:
+        for (int i = 0; i < 3; i++) arrives(b, a[0], 10, a[1] + i, -1, -1);
+        break;
+    case OP_recv: (void)had(b, actor, NULL, -1, -1); break;
+    case OP_recv_tag: (void)had(b, actor, a, -1, -1); break;
+    case OP_recv_ref: (void)had(b, actor, NULL, -1, a[0]); break;
+    case OP_recv_from: (void)had(b, actor, &exits, a[0], -1); break;
+    case OP_flush: b->mails[actor] = 0; break;
     default: break;
     }
 }
@@ -236,19 +374,23 @@ static void write_program(program *p, int id)
     memset(p, 0, sizeof *p);
     p->id = id;
     p->seed = mixed(chance) | 1;
-    p->workers = 2 + below(3);
+    p->workers = 2 + below(4);
     for (int i = 0; i < p->workers; i++) b.born[i] = true;
-    int total = 0, length = 6 + below(36);
+    for (int i = 0; i < NAMES; i++) b.name[i] = -1;
+    int total = 0, length = 6 + below(40);
     for (int o = 0; o < OP_COUNT; o++) total += ops[o].weight;
     while (p->count < length) {
-        int actor = below(100) < 97 ? living(&b) : below(WORKERS), pick = below(total), o = 0, a[ARGS] = { 0 }, n = 0;
+        int pick = below(total), o = 0, a[ARGS] = { 0 }, n = 0;
         while (pick >= ops[o].weight) pick -= ops[o++].weight;
-        if (!arguments(&b, actor, &ops[o], a, &n)) continue;
+        bool takes = (o >= OP_recv && o <= OP_flush) || o == OP_unlink_flush || o == OP_demonitor;
+        int actor = below(100) < 98 ? living(&b, takes) : below(WORKERS);
+        if (actor < 0) break;           /* nobody is left */
+        if (!arguments(&b, actor, (op_code)o, a, &n)) continue;
         char text[LINE] = "";
         size_t at = 0;
         for (int i = 0; i < n; i++) at += (size_t)snprintf(text + at, sizeof text - at, " %d", a[i]);
         add_line(p, "%d %s%s", actor, ops[o].name, text);
-        believe(&b, actor, (op_code)o, a, ops[o].args);
+        believe(&b, actor, (op_code)o, a);
     }
 }
 

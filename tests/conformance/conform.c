@@ -25,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCH = 500, RUNNERS = 8, LINE = 64, PATIENCE = 120, SHOWN = 3 };
+enum { BATCH = 500, RUNNERS = 8, LINE = 64, PATIENCE = 60, SHOWN = 3 };
 
 typedef struct program {
     int id, class, workers, count;
@@ -366,6 +366,66 @@ static void add_line(program *p, const char *format, ...)
     p->count++;
 }
 
+/* A racy program: observers, who have the lowest numbers, watch the others, who harm each other. */
+static void write_racy(program *p)
+{
+    p->class = 1;
+    p->workers = 3 + below(WORKERS - 2);
+    int observers = p->workers / 3, length = 10 + below(LINES - 12), vars = 0;
+    int monitors[VARS], timers[VARS], of_monitor[VARS], of_timer[VARS], m = 0, t = 0;
+    while (p->count < length) {
+        bool watches = below(100) < 40;
+        int actor = watches ? below(observers) : observers + below(p->workers - observers);
+        int target = observers + below(p->workers - observers), pick = below(100), i;
+        if (watches) {
+            if (pick < 20) {
+                add_line(p, "%d link %d", actor, target);
+            } else if (pick < 38) {
+                add_line(p, "%d unlink_flush %d", actor, target);
+            } else if (pick < 62) {
+                of_monitor[m] = actor;
+                monitors[m++] = vars;
+                add_line(p, "%d monitor %d %d", actor, target, vars++);
+            } else if (pick < 78 && m > 0) {
+                i = below(m);
+                add_line(p, "%d demonitor %d %d", of_monitor[i], monitors[i], below(4));
+            } else if (pick < 86) {
+                of_timer[t] = actor;
+                timers[t++] = vars;
+                add_line(p, "%d timer 0 %d %d 12 %d %d", actor, actor, below(3), p->count, vars);
+                vars++;
+            } else if (pick < 92 && t > 0) {
+                i = below(t);
+                add_line(p, "%d cancel %d", of_timer[i], timers[i]);
+            } else if (pick < 94) {
+                add_line(p, "%d unalias %d", actor, actor);
+            } else if (pick >= 94) {
+                add_line(p, "%d yield", actor);
+            }
+        } else if (pick < 35) {
+            add_line(p, "%d send %d 10 0", actor, below(p->workers));
+        } else if (pick < 50) {
+            add_line(p, "%d signal %d 6", actor, below(observers));
+        } else if (pick < 62) {
+            add_line(p, "%d signal %d %d", actor, target, below(10));
+        } else if (pick < 74) {
+            add_line(p, "%d link %d", actor, target);
+        } else if (pick < 80) {
+            add_line(p, "%d unlink %d", actor, target);
+        } else if (pick < 84) {
+            add_line(p, "%d monitor %d %d", actor, target, VARS - 1);
+        } else if (pick < 88) {
+            add_line(p, "%d trap %d", actor, below(2));
+        } else if (pick < 91) {
+            add_line(p, "%d register %d %d", actor, below(NAMES), actor);
+        } else if (pick < 95) {
+            add_line(p, "%d send_alias %d 11 0", actor, below(observers));
+        } else {
+            add_line(p, "%d yield", actor);
+        }
+    }
+}
+
 static void write_program(program *p, int id)
 {
     chance = mixed(base_seed) ^ mixed((uint64_t)id * 0x9e3779b97f4a7c15u + 1);
@@ -374,6 +434,10 @@ static void write_program(program *p, int id)
     memset(p, 0, sizeof *p);
     p->id = id;
     p->seed = mixed(chance) | 1;
+    if (below(100) < 25) {
+        write_racy(p);
+        return;
+    }
     p->workers = 2 + below(4);
     for (int i = 0; i < p->workers; i++) b.born[i] = true;
     for (int i = 0; i < NAMES; i++) b.name[i] = -1;
@@ -450,12 +514,12 @@ static void ask(runner *r)
 }
 
 /* Waits for "done"; false when it died or took too long. */
-static bool answered(runner *r)
+static bool answered(runner *r, int patience)
 {
     char buf[64];
     size_t n = 0;
     if (r->pid == 0) return false;
-    for (double end = seconds() + PATIENCE; n < sizeof buf;) {
+    for (double end = seconds() + patience; n < sizeof buf;) {
         struct pollfd f = { .fd = r->out, .events = POLLIN };
         double left = end - seconds();
         int ready = left > 0 ? poll(&f, 1, (int)(left * 1000) + 1) : 0;
@@ -515,19 +579,27 @@ static void run_batch(runner *const *set, int n, const program *p, int count)
     write_batch(p, count);
     for (int i = 0; i < n; i++) ask(set[i]);
     for (int i = 0; i < n; i++) {
-        ok[i] = answered(set[i]);
+        ok[i] = answered(set[i], count > 1 ? PATIENCE : 20);
         if (ok[i]) read_traces(set[i], count);
     }
     for (int i = 0; i < n; i++) {       /* which one was it? */
-        for (int k = 0; k < count && !ok[i]; k++) {
+        for (int k = 0, dead = 0; k < count && !ok[i]; k++) {
             char *text = NULL;
+            if (k == 0) memset(set[i]->trace, 0, sizeof set[i]->trace);
+            if (dead == SHOWN) {        /* enough: the rest would take for ever */
+                const char *same = i > 0 ? set[0]->trace[k] : "not run\n";
+                set[i]->trace[k] = copy(same, strlen(same));
+                continue;
+            }
             write_batch(&p[k], 1);
             ask(set[i]);
-            if (answered(set[i])) {
+            if (answered(set[i], 20)) {
+                char *first = set[i]->trace[0];
                 read_traces(set[i], 1);
                 text = set[i]->trace[0];
+                set[i]->trace[0] = first;
             }
-            if (k == 0) memset(set[i]->trace, 0, sizeof set[i]->trace);
+            dead += text == NULL;
             set[i]->trace[k] = text ? text : copy("the runner died or hung\n", 24);
         }
     }

@@ -35,7 +35,7 @@ typedef struct worker {
     int i;
     otp_pid pid;
     otp_ref mon;
-    bool born, brief, dead, told, waiting, fuzzy, named;
+    bool born, brief, dead, waiting, fuzzy, named;
     char why[80];
     long seen, taken;
     int awaits;                         /* set by `await` for what comes after its acknowledgement */
@@ -53,6 +53,7 @@ struct run {
     int a[ARGS];
     int in_order;                       /* of an automatic flush */
     bool flush, nothing;                /* instead of a command: flush; do nothing */
+    bool unsettled;
     char result[16384];
     size_t n;
 };
@@ -666,7 +667,7 @@ static bool clean(run *r, int i, const bool *gone)
    monitor that is still listed means that its signal has not been taken in. docs/conformance.md has the argument. */
 static void settle(run *r)
 {
-    for (int n = 0; n < 5000; n++) {
+    for (int n = r->unsettled ? 1500 : 0; n < 1510; n++) {
         bool gone[WORKERS] = { false }, ok = true;
         for (int i = 0; i < WORKERS; i++)
             if (r->w[i].born) gone[i] = !otp_is_alive(r->w[i].pid);
@@ -679,6 +680,7 @@ static void settle(run *r)
         else otp_sleep(1);
     }
     say(&r->p->out, "unsettled\n");
+    r->unsettled = true;
 }
 
 static void poke(run *r, worker *w)
@@ -886,10 +888,305 @@ static void stepwise(program *p, int slot)
     free(r);
 }
 
+/* -- racy programs ------------------------------------------------------------------------------------- */
+
+/* All workers go through their commands at the same time. Those with the lowest numbers are observers: they trap exits,
+   nobody harms them, and what they have seen in the end must obey the rules whatever the order was. The others send
+   each observer messages and exit signals with running numbers, harm each other, and end with a reason of their own. */
+enum { GO = 20, ALIASED, LISTED, FINISH, FACTS, NUMBER, NOTHING, TOTAL, BY_ALIAS, BY_TIMER, SIGNALS = 100, ENDS = 900 };
+typedef enum expected { KEPT, ONE, NO, ANY } expected;
+static const char *const expected_names[] = { "kept", "one", "none", "any" };
+
+typedef struct racer {
+    run *run;
+    int i, observers;
+    otp_alias alias;
+    int links[WORKERS], sent[WORKERS];
+    struct { bool is; int target, val; otp_ref ref; expected e; } mon[VARS], timer[VARS];
+    int unaliased;                      /* 0: not tried; 1: true; 2: false */
+    text facts;
+} racer;
+
+static bool numbered(const otp_reason *why)
+{
+    return why->kind == OTP_REASON_USER && why->code >= SIGNALS && why->code < ENDS;
+}
+
+static bool death_of(const otp_msg *m, void *arg)
+{
+    return m->tag == OTP_EXIT && otp_same(m->from, *(otp_pid *)arg) && !numbered(otp_reason_of(m));
+}
+
+static bool timer_of(const otp_msg *m, void *arg) { return m->tag == BY_TIMER && *OTP_PAYLOAD(m, int) == *(int *)arg; }
+
+static void observe(racer *o, run *r)
+{
+    int *a = r->a;
+    bool known = a[0] >= 0 && a[0] < r->p->workers;
+    unsigned v = (unsigned)a[0] % VARS;
+    switch (r->op) {
+    case OP_link:
+        if (!known || otp_link(r->w[a[0]].pid) != 0) break;
+        o->links[a[0]]++;
+        break;
+    case OP_unlink_flush:
+        if (!known || otp_unlink(r->w[a[0]].pid) != 0) break;
+        while (otp_recv_match(death_of, &r->w[a[0]].pid, 0)) { }
+        o->links[a[0]] = 0;
+        break;
+    case OP_monitor:
+        v = (unsigned)a[1] % VARS;
+        if (!known) break;
+        o->mon[v].is = true;
+        o->mon[v].target = a[0];
+        o->mon[v].ref = otp_monitor(r->w[a[0]].pid);
+        o->mon[v].e = KEPT;
+        break;
+    case OP_demonitor: {
+        if (!o->mon[v].is || o->mon[v].e != KEPT) break;
+        bool was = otp_demonitor(o->mon[v].ref, ((a[1] & 1) ? OTP_FLUSH : 0) | ((a[1] & 2) ? OTP_INFO : 0));
+        o->mon[v].e = (a[1] & 1) ? NO : a[1] == 0 ? ANY : was ? NO : ONE;
+        break;
+    }
+    case OP_timer: {
+        v = (unsigned)a[5] % VARS;
+        if (a[0] != 0 || a[2] >= LONG) break;
+        o->timer[v].is = true;
+        o->timer[v].val = a[4];
+        o->timer[v].e = ONE;
+        o->timer[v].ref = otp_send_after(a[2], otp_self(), BY_TIMER, &a[4], sizeof a[4]);
+        break;
+    }
+    case OP_cancel:
+        if (o->timer[v].is && otp_cancel_timer(o->timer[v].ref) >= 0) o->timer[v].e = NO;
+        break;
+    case OP_unalias:
+        if (!o->unaliased) o->unaliased = otp_unalias(o->alias) ? 1 : 2;
+        break;
+    case OP_yield: otp_yield(); break;
+    default: break;
+    }
+}
+
+static void race(racer *w, racer *all, run *r)
+{
+    int *a = r->a;
+    char buf[32];
+    int x = a[0] >= 0 && a[0] < r->p->workers ? a[0] : -1;
+    bool seen = x >= 0 && x < w->observers;
+    otp_pid to = { x >= 0 ? r->w[x].pid.id : 0 };
+    int e = 0;
+    switch (r->op) {
+    case OP_send:
+        if (seen) w->sent[x]++;
+        if (x >= 0) e = otp_send(to, seen ? NUMBER : NOTHING, &w->sent[x], sizeof w->sent[x]);
+        break;
+    case OP_signal:
+        if (seen) e = otp_exit_signal(to, OTP_USER(SIGNALS + ++w->sent[x], NULL));
+        else if (x >= 0) e = otp_exit_signal(to, reason(a[1]));
+        break;
+    case OP_send_alias:
+        if (seen) e = otp_send_alias(all[x].alias, BY_ALIAS, NULL, 0);
+        break;
+    case OP_link:
+        if (x >= 0 && !seen) e = otp_link(to);
+        break;
+    case OP_unlink:
+        if (x >= 0 && !seen) e = otp_unlink(to);
+        break;
+    case OP_monitor:
+        if (x >= 0) (void)otp_monitor(to);
+        break;
+    case OP_trap: (void)otp_trap_exit(a[0] == 1); break;
+    case OP_register: e = otp_register(name(r, a[0], buf, sizeof buf), otp_self()) == OTP_EBADARG; break;
+    case OP_yield: otp_yield(); break;
+    default: break;
+    }
+    if (e != 0 && e != OTP_ENOPROC) die("a racy command failed");
+}
+
+static bool not_finish(const otp_msg *m, void *arg)
+{
+    (void)arg;
+    return m->tag != FINISH;
+}
+
+/* What must hold of worker t, now that all is over. */
+static void facts_of(racer *o, int t, const otp_msg *const *all, int count)
+{
+    run *r = o->run;
+    const char *why = r->w[t].why;
+    otp_pid pid = r->w[t].pid;
+    int exits = 0, real = 0, wrong = 0, number = 0, total = -1;
+    bool dead = false, ordered = true, late = false;
+    for (int i = 0; i < count; i++) {
+        const otp_msg *m = all[i];
+        if (!otp_same(m->from, pid)) continue;
+        int n = 0;
+        if (m->tag == NUMBER) n = *OTP_PAYLOAD(m, int);
+        else if (m->tag == OTP_EXIT && numbered(otp_reason_of(m))) n = otp_reason_of(m)->code - SIGNALS;
+        else if (m->tag == TOTAL) total = *OTP_PAYLOAD(m, int);
+        if (n && !dead) ordered = ordered && n == ++number;
+        if (n && dead) late = true;
+        if (m->tag == OTP_DOWN) dead = true;
+        if (m->tag == OTP_EXIT && !n) {
+            char is[80];
+            reason_text(otp_reason_of(m), is, sizeof is);
+            dead = true;
+            exits++;
+            real += strcmp(is, "noproc") != 0;
+            wrong += strcmp(is, "noproc") != 0 && strcmp(is, why) != 0;
+        }
+    }
+    int links = o->links[t];
+    char own[32];
+    if (snprintf(own, sizeof own, "user%d", ENDS + t) < 0) die("bad format");
+    if (links && (exits < 1 || exits > links)) say(&o->facts, " %d EXIT for %d links to w%d", exits, links, t);
+    if (links && real > 1 && strcmp(why, "noproc") != 0) say(&o->facts, " EXIT of w%d twice", t);
+    if (links && wrong) say(&o->facts, " EXIT of w%d with a wrong reason", t);
+    if (!links && exits) say(&o->facts, " %d EXIT of w%d, which is not linked", exits, t);
+    if (!ordered) say(&o->facts, " out of order: w%d", t);
+    if (late) say(&o->facts, " after its death: w%d", t);
+    if (strcmp(own, why) == 0 && total != number) say(&o->facts, " something of w%d is lost", t);
+}
+
+static void facts(racer *o)
+{
+    enum { MOST = 1000 };
+    static const otp_msg *none;
+    const otp_msg **all = calloc(MOST, sizeof none);
+    if (!all) die("out of memory");
+    int count = 0, aliased = 0;
+    const otp_msg *m;
+    while ((m = otp_recv_match(not_finish, NULL, 0)) != NULL) {
+        if (count == MOST) die("too many messages");
+        all[count++] = otp_keep(m);
+        aliased += m->tag == BY_ALIAS;
+    }
+    for (unsigned v = 0; v < VARS; v++) {
+        int n = 0;
+        if (o->timer[v].is) {
+            for (int i = 0; i < count; i++) n += timer_of(all[i], &o->timer[v].val);
+            if (n == 0 && o->timer[v].e == ONE) n += otp_recv_match(timer_of, &o->timer[v].val, 5000) != NULL;
+            if (n != (o->timer[v].e == ONE)) say(&o->facts, " timer r%u came %d times", v, n);
+        }
+        if (!o->mon[v].is || o->mon[v].target < o->observers) continue;
+        n = 0;
+        for (int i = 0; i < count; i++) {
+            if (all[i]->tag != OTP_DOWN || all[i]->ref.id != o->mon[v].ref.id) continue;
+            char is[80];
+            reason_text(otp_reason_of(all[i]), is, sizeof is);
+            n++;
+            if (strcmp(is, "noproc") != 0 && strcmp(is, o->run->w[o->mon[v].target].why) != 0)
+                say(&o->facts, " DOWN for r%u with a wrong reason", v);
+        }
+        expected e = o->mon[v].e;
+        if (e == ANY ? n > 1 : e == NO ? n != 0 : n != 1) say(&o->facts, " %d DOWN for r%u (%s)", n, v, expected_names[e]);
+    }
+    for (int t = o->observers; t < o->run->p->workers; t++) facts_of(o, t, all, count);
+    if (o->unaliased == 1 ? aliased != 0 : o->unaliased == 2 ? aliased != 1 : aliased > 1)
+        say(&o->facts, " %d messages through the alias", aliased);
+    for (int i = 0; i < count; i++) otp_drop(all[i]);
+    free(all);
+}
+
+static void racing(void *arg)
+{
+    racer *w = arg;
+    run *r = w->run, *mine = calloc(1, sizeof *mine);   /* parse() writes into it */
+    if (!mine) die("out of memory");
+    if (otp_defer(free, mine) != 0) die("cannot defer");
+    bool observer = w->i < w->observers;
+    if (observer) {
+        (void)otp_trap_exit(true);
+        w->alias = otp_alias_new(OTP_ALIAS_REPLY);
+        if (otp_send(r->ctl, ALIASED, NULL, 0) != 0) die("the controller is gone");
+    }
+    (void)otp_recv_tag(GO, OTP_INFINITY);
+    for (int i = 0; i < WORKERS; i++) mine->w[i].pid = r->w[i].pid;
+    mine->p = r->p;
+    mine->slot = r->slot;
+    for (int i = 0; i < r->p->count; i++) {
+        int actor;
+        if (!parse(mine, r->p->lines[i], &actor)) die("a bad line in a program");
+        if (actor != w->i) continue;
+        if (observer) observe(w, mine);
+        else race(w, w - w->i, mine);
+    }
+    if (!observer) {
+        for (int i = 0; i < w->observers; i++)
+            if (otp_send(r->w[i].pid, TOTAL, &w->sent[i], sizeof w->sent[i]) != 0) die("an observer is gone");
+        otp_exit(OTP_USER(ENDS + w->i, NULL));
+    }
+    if (otp_send(r->ctl, LISTED, NULL, 0) != 0) die("the controller is gone");
+    (void)otp_recv_tag(FINISH, OTP_INFINITY);
+    facts(w);
+    if (otp_send(r->ctl, FACTS, NULL, 0) != 0) die("the controller is gone");
+    (void)otp_recv_tag(GO, OTP_INFINITY);
+}
+
+/* Waits until nothing of those who died is on its way to the observer. */
+static void noticed(run *r, int observer, int observers)
+{
+    for (;;) {
+        bool ok = true;
+        for (int k = 0; k < 2; k++) {
+            otp_pid all[256];
+            int64_t n = otp_process_relations(r->w[observer].pid, k ? OTP_MONITORS : OTP_LINKS, all, 256);
+            if (n < 0 || n > 256) die("otp_process_relations failed");
+            for (int64_t i = 0; i < n; i++) ok = ok && who(r, all[i]) < observers;
+        }
+        if (ok) return;
+        otp_sleep(1);
+    }
+}
+
+static void racy(program *p, int slot)
+{
+    run *r = calloc(1, sizeof *r);
+    racer *w = calloc(WORKERS, sizeof *w);
+    if (!r || !w) die("out of memory");
+    int observers = p->workers / 3 ? p->workers / 3 : 1;
+    r->p = p;
+    r->slot = slot;
+    r->ctl = otp_self();
+    for (int i = 0; i < p->workers; i++) {
+        w[i].run = r;
+        w[i].i = i;
+        w[i].observers = observers;
+        r->w[i].i = i;
+        r->w[i].pid = otp_spawn(racing, &w[i]);
+        if (r->w[i].pid.id == 0) die("cannot spawn");
+        born(&r->w[i]);
+    }
+    for (int i = 0; i < observers; i++) (void)otp_recv_tag(ALIASED, OTP_INFINITY);
+    for (int i = 0; i < p->workers; i++)
+        if (otp_send(r->w[i].pid, GO, NULL, 0) != 0 && i < observers) die("an observer is gone");
+    for (int i = 0; i < observers; i++) (void)otp_recv_tag(LISTED, OTP_INFINITY);
+    for (int i = observers; i < p->workers; i++) down(&r->w[i], otp_recv_match(of_worker, &r->w[i], OTP_INFINITY));
+    for (int i = 0; i < observers; i++) noticed(r, i, observers);
+    for (int i = 0; i < observers; i++)
+        if (otp_send(r->w[i].pid, FINISH, NULL, 0) != 0) die("an observer is gone");
+    for (int i = 0; i < observers; i++) (void)otp_recv_tag(FACTS, OTP_INFINITY);
+    for (int i = 0; i < observers; i++) {
+        if (otp_send(r->w[i].pid, GO, NULL, 0) != 0) die("an observer is gone");
+        (void)otp_recv_match(of_worker, &r->w[i], OTP_INFINITY);
+        say(&p->out, "  w%d:%s\n", i, w[i].facts.n ? w[i].facts.at : " fine");
+        free(w[i].facts.at);
+    }
+    r->n = 0;
+    r->result[0] = 0;
+    names(r);
+    say(&p->out, "  names left:%s\n", r->result);
+    free(w);
+    free(r);
+}
+
 static void run_program(program *p, int slot)
 {
     say(&p->out, "program %d\n", p->id);
-    stepwise(p, slot);
+    if (p->class == 1) racy(p, slot);
+    else stepwise(p, slot);
     say(&p->out, "end\n");
 }
 

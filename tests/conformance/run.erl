@@ -7,7 +7,7 @@
 -define(PLAIN(Tag), Tag >= 10, Tag < 20).
 
 -record(st, {slot, lines = [], pids = #{}, mons = #{}, brief = #{}, why = #{}, vars = #{}, susp = #{}, waiting = #{},
-             fuzzy = #{}, seen = #{}, taken = #{}, named = #{}}).
+             unsettled = false, fuzzy = #{}, seen = #{}, taken = #{}, named = #{}}).
 
 main() ->
     logger:set_primary_config(level, none),
@@ -124,8 +124,8 @@ command(W, F, S) ->
 
 %% Waits until nothing is on its way. Whoever is dead must have been noticed by each that has a relation to it: a link
 %% or monitor that is still listed means that its signal has not been taken in. See docs/conformance.md for the argument.
-settle(S) -> settle(S, 0).
-settle(S, N) when N > 5000 -> say("unsettled~n", [], S);
+settle(S) -> settle(S, if S#st.unsettled -> 1500; true -> 0 end).
+settle(S, N) when N > 1510 -> say("unsettled~n", [], S#st{unsettled = true});
 settle(S0, N) ->
     {Alive, Dead} = lists:partition(fun({_, P}) -> is_process_alive(P) end, maps:to_list(S0#st.pids)),
     S = lists:foldl(fun({I, _}, Acc) -> fate(I, Acc) end, S0, Dead),
@@ -558,4 +558,171 @@ message({Tag, Ref, process, Who, R}, Vars, Pids) ->
                                     var(Ref, Vars), Name, text(R)]);
 message(M, _, _) -> io_lib:format("~0p", [M]).
 
-racy(_, _, _) -> "todo\n".
+%% -- racy programs ------------------------------------------------------------------------------------------
+
+%% All workers go through their commands at the same time. Those with the lowest numbers are observers: they trap exits,
+%% nobody harms them, and what they have seen in the end must obey the rules whatever the order was. The others send
+%% each observer messages and exit signals with running numbers, harm each other, and end with a reason of their own.
+racy(Slot, Workers, Body) ->
+    Observers = max(1, Workers div 3),
+    Ctl = self(),
+    put(slot, Slot),
+    Names = all_names(),
+    Lists = [{I, [list_to_tuple([binary_to_atom(Op) | [binary_to_integer(A) || A <- Args]]) ||
+                     [W, Op | Args] <- [binary:split(L, <<" ">>, [global]) || L <- Body],
+                     binary_to_integer(W) =:= I]} || I <- lists:seq(0, Workers - 1)],
+    Started = maps:from_list([{I, spawn_monitor(fun() -> racer(I, I < Observers, Ctl, List) end)} || {I, List} <- Lists]),
+    Pids = maps:map(fun(_, {P, _}) -> P end, Started),
+    Aliases = maps:from_list([receive {alias, I, A} -> {I, A} end || I <- lists:seq(0, Observers - 1)]),
+    [P ! {go, Pids, Aliases, Names} || P <- maps:values(Pids)],
+    [receive {listed, I} -> ok end || I <- lists:seq(0, Observers - 1)],
+    Whys = maps:map(fun(_, {_, M}) -> receive {'DOWN', M, process, _, R} -> text(R) end end,
+                    maps:filter(fun(I, _) -> I >= Observers end, Started)),
+    Dead = [map_get(I, Pids) || I <- maps:keys(Whys)],
+    [noticed(map_get(I, Pids), Dead) || I <- lists:seq(0, Observers - 1)],
+    [map_get(I, Pids) ! {finish, Whys} || I <- lists:seq(0, Observers - 1)],
+    Facts = [receive {facts, I, F} -> [io_lib:format("  w~b:", [I]), F, "\n"] end || I <- lists:seq(0, Observers - 1)],
+    [begin {P, M} = map_get(I, Started), exit(P, kill), receive {'DOWN', M, process, _, _} -> ok end end ||
+        I <- lists:seq(0, Observers - 1)],
+    [Facts, "  names left:", names(Pids), "\n"].
+
+noticed(Pid, Dead) ->
+    [{links, L}, {monitors, M}] = process_info(Pid, [links, monitors]),
+    case [P || P <- Dead, lists:member(P, L) orelse lists:member({process, P}, M)] of
+        [] -> ok;
+        _ -> receive after 1 -> noticed(Pid, Dead) end
+    end.
+
+racer(I, true, Ctl, List) ->
+    process_flag(trap_exit, true),
+    Alias = alias([reply]),
+    Ctl ! {alias, I, Alias},
+    receive {go, Pids, _, _} ->
+        Log = lists:foldl(fun(C, L) -> observe(C, Pids, L) end, #{alias => Alias}, List),
+        Ctl ! {listed, I},
+        receive {finish, Whys} -> Ctl ! {facts, I, facts(Log, Pids, Whys)} end,
+        receive never -> ok end
+    end;
+racer(I, false, _, List) ->
+    receive {go, Pids, Aliases, Names} ->
+        All = lists:foldl(fun(C, Sent) -> race(C, Pids, Aliases, Names, Sent) end, #{}, List),
+        [map_get(X, Pids) ! {total, self(), maps:get(X, All, 0)} || X <- maps:keys(Aliases)],
+        exit({user, 900 + I})
+    end.
+
+observe({link, T}, Pids, Log) when is_map_key(T, Pids) ->
+    link(map_get(T, Pids)), maps:update_with({link, T}, fun(N) -> N + 1 end, 1, Log);
+observe({unlink_flush, T}, Pids, Log) when is_map_key(T, Pids) ->
+    P = map_get(T, Pids), unlink(P), flush_exits(P), maps:remove({link, T}, Log);
+observe({monitor, T, V}, Pids, Log) when is_map_key(T, Pids) ->
+    Log#{{mon, V} => {T, monitor(process, map_get(T, Pids)), kept}};
+observe({demonitor, V, Flags}, _, Log) ->
+    case Log of
+        #{{mon, V} := {T, Ref, kept}} ->
+            Was = demonitor(Ref, [flush || Flags band 1 =/= 0] ++ [info || Flags band 2 =/= 0]),
+            Log#{{mon, V} => {T, Ref, if Flags band 1 =/= 0 -> none; Flags =:= 0 -> any; Was -> none; true -> one end}};
+        _ -> Log
+    end;
+observe({timer, 0, _, Ms, _, Val, V}, _, Log) when Ms < 1000 ->
+    Log#{{timer, V} => {erlang:send_after(Ms, self(), {timer, Val}), Val, one}};
+observe({cancel, V}, _, Log) ->
+    case Log of
+        #{{timer, V} := {Ref, Val, _}} ->
+            case erlang:cancel_timer(Ref) of
+                false -> Log;           %% it has fired, or it was cancelled before
+                _ -> Log#{{timer, V} => {Ref, Val, none}}
+            end;
+        _ -> Log
+    end;
+observe({unalias, _}, _, Log) ->
+    case Log of
+        #{unalias := _} -> Log;
+        #{alias := A} -> Log#{unalias => unalias(A)}
+    end;
+observe({yield}, _, Log) -> erlang:yield(), Log;
+observe(_, _, Log) -> Log.
+
+flush_exits(P) ->
+    receive
+        {'EXIT', P, R} when not is_tuple(R); element(1, R) =/= user; element(2, R) < 100; element(2, R) >= 900 ->
+            flush_exits(P)
+    after 0 -> ok
+    end.
+
+race({send, X, _, _}, Pids, Aliases, _, Sent) when is_map_key(X, Aliases) ->
+    N = maps:get(X, Sent, 0) + 1, map_get(X, Pids) ! {number, self(), N}, Sent#{X => N};
+race({send, X, _, _}, Pids, _, _, Sent) when is_map_key(X, Pids) -> map_get(X, Pids) ! nothing, Sent;
+race({signal, X, _}, Pids, Aliases, _, Sent) when is_map_key(X, Aliases) ->
+    N = maps:get(X, Sent, 0) + 1, exit(map_get(X, Pids), {user, 100 + N}), Sent#{X => N};
+race({signal, X, R}, Pids, _, _, Sent) when is_map_key(X, Pids) -> exit(map_get(X, Pids), reason(R)), Sent;
+race({send_alias, X, _, _}, _, Aliases, _, Sent) when is_map_key(X, Aliases) -> map_get(X, Aliases) ! {alias, X}, Sent;
+race({link, X}, Pids, Aliases, _, Sent) when is_map_key(X, Pids), not is_map_key(X, Aliases) ->
+    try link(map_get(X, Pids)) catch error:noproc -> exit(noproc) end, Sent;
+race({unlink, X}, Pids, Aliases, _, Sent) when is_map_key(X, Pids), not is_map_key(X, Aliases) ->
+    unlink(map_get(X, Pids)), Sent;
+race({monitor, X, _}, Pids, _, _, Sent) when is_map_key(X, Pids) -> monitor(process, map_get(X, Pids)), Sent;
+race({trap, On}, _, _, _, Sent) -> process_flag(trap_exit, On =:= 1), Sent;
+race({register, N, _}, _, _, Names, Sent) -> catch register(lists:nth(N + 1, Names), self()), Sent;
+race({yield}, _, _, _, Sent) -> erlang:yield(), Sent;
+race(_, _, _, _, Sent) -> Sent.
+
+facts(Log, Pids, Whys) ->
+    All = everything(),
+    Found = [fact(K, V, All, Pids, Whys, Log) || {K, V} <- lists:sort(maps:to_list(Log))] ++
+        [order(T, All, map_get(T, Pids), map_get(T, Whys)) || T <- lists:sort(maps:keys(Whys))] ++
+        [unlinked(T, All, map_get(T, Pids)) || T <- lists:sort(maps:keys(Whys)), not is_map_key({link, T}, Log)],
+    case lists:flatten(Found) of [] -> " fine"; Text -> Text end.
+
+everything() -> receive M -> [M | everything()] after 0 -> [] end.
+
+%% How many EXIT messages of the death of a process there are, and how many of them do not say noproc.
+exits(All, P) ->
+    Of = [text(R) || {'EXIT', Q, R} <- All, Q =:= P, not numbered(R)],
+    {length(Of), length([x || R <- Of, R =/= "noproc"]), Of}.
+numbered({user, N}) -> N >= 100 andalso N < 900;
+numbered(_) -> false.
+
+fact({link, T}, Links, All, Pids, Whys, _) when is_map_key(T, Whys) ->
+    {N, True, Of} = exits(All, map_get(T, Pids)),
+    Why = lists:flatten(map_get(T, Whys)),
+    Right = lists:all(fun(R) -> lists:flatten(R) =:= Why orelse R =:= "noproc" end, Of),
+    [io_lib:format(" ~b EXIT for ~b links to w~b", [N, Links, T]) || N < 1 orelse N > Links] ++
+        [io_lib:format(" EXIT of w~b twice", [T]) || True > 1, Why =/= "noproc"] ++
+        [io_lib:format(" EXIT of w~b with a wrong reason", [T]) || not Right];
+fact({mon, V}, {T, Ref, Expected}, All, _, Whys, _) when is_map_key(T, Whys) ->
+    Of = [lists:flatten(text(R)) || {'DOWN', Q, process, _, R} <- All, Q =:= Ref],
+    N = length(Of),
+    Right = case Expected of kept -> N =:= 1; one -> N =:= 1; none -> N =:= 0; any -> N =< 1 end,
+    Why = lists:flatten(map_get(T, Whys)),
+    [io_lib:format(" ~b DOWN for r~b (~s)", [N, V, Expected]) || not Right] ++
+        [io_lib:format(" DOWN for r~b with a wrong reason", [V]) || R <- Of, R =/= Why, R =/= "noproc"];
+fact({timer, V}, {_, Val, Expected}, All, _, _, _) ->
+    N = length([x || {timer, X} <- All, X =:= Val]),
+    N1 = if
+        N =:= 0, Expected =:= one -> receive {timer, Val} -> 1 after 5000 -> 0 end;
+        true -> N
+    end,
+    Right = if Expected =:= one -> 1; true -> 0 end,
+    [io_lib:format(" timer r~b came ~b times", [V, N1]) || N1 =/= Right];
+fact(alias, _, All, _, _, Log) ->
+    N = length([x || {alias, _} <- All]),
+    Right = case Log of #{unalias := true} -> N =:= 0; #{unalias := false} -> N =:= 1; _ -> N =< 1 end,
+    [io_lib:format(" ~b messages through the alias", [N]) || not Right];
+fact(_, _, _, _, _, _) -> [].
+
+%% Numbers 1, 2, 3 … without a gap, all of them if it lived to its end, and nothing of it after the news of its death.
+order(T, All, P, Why) ->
+    Mine = lists:flatmap(fun({number, Q, N}) when Q =:= P -> [N];
+                            ({'EXIT', Q, R}) when Q =:= P -> case numbered(R) of true -> [element(2, R) - 100]; _ -> [dead] end;
+                            ({'DOWN', _, process, Q, _}) when Q =:= P -> [dead];
+                            (_) -> [] end, All),
+    {Numbers, Rest} = lists:splitwith(fun is_integer/1, Mine),
+    Totals = [N || {total, Q, N} <- All, Q =:= P],
+    Ended = lists:flatten(Why) =:= "user" ++ integer_to_list(900 + T),
+    [io_lib:format(" out of order: w~b", [T]) || Numbers =/= lists:seq(1, length(Numbers))] ++
+        [io_lib:format(" after its death: w~b", [T]) || lists:any(fun is_integer/1, Rest)] ++
+        [io_lib:format(" something of w~b is lost", [T]) || Ended, Totals =/= [length(Numbers)]].
+
+unlinked(T, All, P) ->
+    {N, _, _} = exits(All, P),
+    [io_lib:format(" ~b EXIT of w~b, which is not linked", [N, T]) || N > 0].

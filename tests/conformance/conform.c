@@ -25,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCH = 500, RUNNERS = 8, LINE = 64, PATIENCE = 60, SHOWN = 3 };
+enum { BATCH = 500, RUNNERS = 8, LINE = 64, PATIENCE = 60, IMPATIENCE = 10, SHOWN = 3 };
 
 typedef struct program {
     int id, class, workers, count;
@@ -98,7 +98,7 @@ typedef struct belief {
     int name[NAMES];                    /* who has it; -1: nobody */
     mail inbox[WORKERS][INBOX];
     int mails[WORKERS];
-    char kind[VARS];                    /* m t a b, as in ops.h; b: a monitor with an alias; - a made one that is not there */
+    char kind[VARS];                    /* m t a as in ops.h; b: a monitor with an alias; -: none was made */
     int owner[VARS], target[VARS], vars, value;
 } belief;
 
@@ -514,12 +514,12 @@ static void ask(runner *r)
 }
 
 /* Waits for "done"; false when it died or took too long. */
-static bool answered(runner *r, int patience)
+static bool answered(runner *r, double end)
 {
     char buf[64];
     size_t n = 0;
     if (r->pid == 0) return false;
-    for (double end = seconds() + patience; n < sizeof buf;) {
+    while (n < sizeof buf) {
         struct pollfd f = { .fd = r->out, .events = POLLIN };
         double left = end - seconds();
         int ready = left > 0 ? poll(&f, 1, (int)(left * 1000) + 1) : 0;
@@ -578,8 +578,9 @@ static void run_batch(runner *const *set, int n, const program *p, int count)
     bool ok[RUNNERS];
     write_batch(p, count);
     for (int i = 0; i < n; i++) ask(set[i]);
+    double end = seconds() + (count > 1 ? PATIENCE : IMPATIENCE);
     for (int i = 0; i < n; i++) {
-        ok[i] = answered(set[i], count > 1 ? PATIENCE : 20);
+        ok[i] = answered(set[i], end);
         if (ok[i]) read_traces(set[i], count);
     }
     for (int i = 0; i < n; i++) {       /* which one was it? */
@@ -593,7 +594,7 @@ static void run_batch(runner *const *set, int n, const program *p, int count)
             }
             write_batch(&p[k], 1);
             ask(set[i]);
-            if (answered(set[i], 20)) {
+            if (answered(set[i], seconds() + IMPATIENCE)) {
                 char *first = set[i]->trace[0];
                 read_traces(set[i], 1);
                 text = set[i]->trace[0];
@@ -673,10 +674,11 @@ static bool without_worker(program *p, int worker)
 static void shrink(runner *r, program *p, int copies, char **wanted, char **got)
 {
     bool smaller = true;
-    while (smaller) {
+    double end = seconds() + PATIENCE;      /* candidates that hang take their time */
+    while (smaller && seconds() < end) {
         smaller = false;
         for (int chunk = p->count / 2 ? p->count / 2 : 1; chunk >= 1; chunk /= 2) {
-            for (int at = 0; at < p->count;) {
+            for (int at = 0; at < p->count && seconds() < end;) {
                 program q = *p;
                 int n = at + chunk <= q.count ? chunk : q.count - at;
                 memmove(q.line[at], q.line[at + n], (size_t)(q.count - at - n) * LINE);
@@ -804,7 +806,7 @@ int main(int argc, char **argv)
         set[runner_count] = &runners[runner_count];
         runner_count++;
     }
-    if (runner_count < 1 || i < argc) die("usage: conform [options] NAME COMMAND [NAME COMMAND ...], at most %d", RUNNERS);
+    if (runner_count < 1 || i < argc) die("usage: conform [options] NAME COMMAND ..., at most %d", RUNNERS);
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) die("cannot ignore SIGPIPE");
     printf("seed %" PRIu64 "\n", base_seed);
     (void)fflush(stdout);

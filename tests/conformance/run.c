@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { WINDOW = 8 };                    /* programs that run at the same time */
 enum { CMD = 1, POKE, ACK, WOKE, POKED, BRIEF };
@@ -203,7 +204,8 @@ static shown message(run *r, const otp_msg *m)
         if (p->timer) n = snprintf(s.text, sizeof s.text, "m(%d,%d)", m->tag, p->val);
         else n = snprintf(s.text, sizeof s.text, "m(%d,%d,%s)", m->tag, p->val, pid_text(r, m->from).text);
     } else {
-        n = snprintf(s.text, sizeof s.text, "{tag %d, from %" PRIx64 ", ref %" PRIx64 "}", m->tag, m->from.id, m->ref.id);
+        n = snprintf(s.text, sizeof s.text, "{tag %d, from %" PRIx64 ", ref %" PRIx64 "}", m->tag, m->from.id,
+                     m->ref.id);
     }
     if (n < 0 || (size_t)n >= sizeof s.text) die("a message is too long");
     return s;
@@ -663,11 +665,11 @@ static bool clean(run *r, int i, const bool *gone)
     return e == 0 && (info.state == OTP_STATE_SUSPENDED) == suspended(r, i);
 }
 
-/* Waits until nothing is on its way: whoever is dead must have been noticed by each that has a relation to it. A link or
-   monitor that is still listed means that its signal has not been taken in. docs/conformance.md has the argument. */
+/* Waits until nothing is on its way: whoever is dead must have been noticed by each that has a relation to it. A link
+   or monitor that is still listed means that its signal has not been taken in. docs/conformance.md has the argument. */
 static void settle(run *r)
 {
-    for (int n = r->unsettled ? 1500 : 0; n < 1510; n++) {
+    for (int n = 0; n < 810 && !r->unsettled; n++) {
         bool gone[WORKERS] = { false }, ok = true;
         for (int i = 0; i < WORKERS; i++)
             if (r->w[i].born) gone[i] = !otp_is_alive(r->w[i].pid);
@@ -679,7 +681,7 @@ static void settle(run *r)
         if (n < 20) otp_yield();
         else otp_sleep(1);
     }
-    say(&r->p->out, "unsettled\n");
+    if (!r->unsettled) say(&r->p->out, "unsettled\n");
     r->unsettled = true;
 }
 
@@ -787,6 +789,7 @@ static void step(run *r, const char *line)
     text *out = &r->p->out;
     int actor;
     if (!parse(r, line, &actor)) die("a bad line in a program");
+    if (r->unsettled) return;           /* nothing can be said about what would come now */
     state s = state_of(r, actor);
     if (s != READY || skipped(r)) {
         say(out, "%s -> %s\n", line, s != READY ? state_names[s] : "skip");
@@ -819,7 +822,7 @@ static void step(run *r, const char *line)
     default: break;
     }
     settle(r);
-    if (what == OP_send_alias && state_of(r, r->vars[a0].owner) == READY) {
+    if (what == OP_send_alias && !r->unsettled && state_of(r, r->vars[a0].owner) == READY) {
         /* It may have ended a monitor of the alias's owner: what the owner then sends has to arrive, too. */
         r->nothing = true;
         (void)command(r, &r->w[r->vars[a0].owner]);
@@ -827,7 +830,7 @@ static void step(run *r, const char *line)
         settle(r);
     }
     for (int i = 0; i < WORKERS; i++)
-        if (r->w[i].waiting) poke(r, &r->w[i]);
+        if (r->w[i].waiting && !r->unsettled) poke(r, &r->w[i]);
     say(out, "%s -> %s", line, w->dead ? "died" : result);
     bool deaths = false;
     for (int i = 0; i < WORKERS; i++)
@@ -837,7 +840,7 @@ static void step(run *r, const char *line)
         }
     say(out, "\n");
     for (int i = 0; i < WORKERS; i++)
-        if (r->w[i].born) arrivals(r, &r->w[i], deaths || what == OP_brief);
+        if (r->w[i].born && !r->unsettled) arrivals(r, &r->w[i], deaths || what == OP_brief);
 }
 
 static void finish(run *r)
@@ -846,7 +849,7 @@ static void finish(run *r)
     for (int i = 0; i < WORKERS; i++) {
         worker *w = &r->w[i];
         state s = state_of(r, i);
-        if (s == UNBORN) continue;
+        if (s == UNBORN || r->unsettled) continue;
         if (s == READY) flush(r, w, w->fuzzy ? 0 : INT32_MAX);
         else if (s == DEAD) say(out, "  w%d is dead\n", i);
         else say(out, "  w%d is %s, %ld queued\n", i, state_names[s], queued(w->pid));
@@ -1081,7 +1084,8 @@ static void facts(racer *o)
                 say(&o->facts, " DOWN for r%u with a wrong reason", v);
         }
         expected e = o->mon[v].e;
-        if (e == ANY ? n > 1 : e == NO ? n != 0 : n != 1) say(&o->facts, " %d DOWN for r%u (%s)", n, v, expected_names[e]);
+        if (e == ANY ? n > 1 : e == NO ? n != 0 : n != 1)
+            say(&o->facts, " %d DOWN for r%u (%s)", n, v, expected_names[e]);
     }
     for (int t = o->observers; t < o->run->p->workers; t++) facts_of(o, t, all, count);
     if (o->unaliased == 1 ? aliased != 0 : o->unaliased == 2 ? aliased != 1 : aliased > 1)
@@ -1276,6 +1280,7 @@ int main(int argc, char **argv)
         if (sscanf(line, "%2047s %2047s", in, out) != 2) die("bad request");
         char *all = read_file(in);
         read_programs(all);
+        (void)alarm(120);               /* one that hangs does not stay behind for ever */
         if (o.deterministic) {
             for (int i = 0; i < program_count; i++) {
                 o.seed = programs[i].seed;
@@ -1287,8 +1292,9 @@ int main(int argc, char **argv)
         FILE *f = fopen(out, "wb");
         if (!f) die("cannot write the traces");
         for (int i = 0; i < program_count; i++) {
-            if (fwrite(programs[i].out.at, 1, programs[i].out.n, f) != programs[i].out.n) die("cannot write the traces");
-            free(programs[i].out.at);
+            text *t = &programs[i].out;
+            if (fwrite(t->at, 1, t->n, f) != t->n) die("cannot write the traces");
+            free(t->at);
         }
         if (fclose(f) != 0) die("cannot write the traces");
         free(all);

@@ -1,5 +1,6 @@
 %% Runs programs of the conformance test on Erlang. The same on otp.h is run.c; docs/conformance.md says what a
-%% program is. Reads lines "IN OUT" from stdin: runs the programs of the file IN, writes their traces to OUT, says "done".
+%% program is. Reads lines "IN OUT" from stdin: runs the programs of the file IN, writes their traces to OUT, says
+%% "done".
 -module(run).
 -export([main/0, worker/1]).
 
@@ -87,6 +88,7 @@ suspended(I, S) -> maps:fold(fun({A, B}, N, Any) -> Any orelse (B =:= I andalso 
                              S#st.susp).
 alive(I, S) -> is_map_key(I, S#st.mons) andalso not is_map_key(I, S#st.why).
 
+step(_, #st{unsettled = true} = S) -> S;            %% nothing can be said about what would come now
 step(Line, S) ->
     [Actor, Op | Args] = binary:split(Line, <<" ">>, [global]),
     W = binary_to_integer(Actor),
@@ -123,9 +125,10 @@ command(W, F, S) ->
     end.
 
 %% Waits until nothing is on its way. Whoever is dead must have been noticed by each that has a relation to it: a link
-%% or monitor that is still listed means that its signal has not been taken in. See docs/conformance.md for the argument.
-settle(S) -> settle(S, if S#st.unsettled -> 1500; true -> 0 end).
-settle(S, N) when N > 1510 -> say("unsettled~n", [], S#st{unsettled = true});
+%% or monitor that is still listed means that its signal has not been taken in. docs/conformance.md has the argument.
+settle(#st{unsettled = true} = S) -> S;
+settle(S) -> settle(S, 0).
+settle(S, N) when N > 810 -> say("unsettled~n", [], S#st{unsettled = true});
 settle(S0, N) ->
     {Alive, Dead} = lists:partition(fun({_, P}) -> is_process_alive(P) end, maps:to_list(S0#st.pids)),
     S = lists:foldl(fun({I, _}, Acc) -> fate(I, Acc) end, S0, Dead),
@@ -158,7 +161,7 @@ names_watched(I, S) ->
     length([x || {name, Owner, _, Bound} <- maps:values(S#st.vars), Owner =:= I, Bound =/= I, alive(Bound, S)]).
 
 %% A message through an alias may end a monitor of its owner: what the owner then sends has to arrive, too.
-echo({send_alias, Var, _, _}, S) ->
+echo({send_alias, Var, _, _}, #st{unsettled = false} = S) ->
     Owner = element(2, map_get(Var, S#st.vars)),
     case state(Owner, S) of
         ready -> {_, S1} = command(Owner, fun() -> ok end, S), settle(S1);
@@ -167,6 +170,7 @@ echo({send_alias, Var, _, _}, S) ->
 echo(_, S) -> S.
 
 %% Those that wait for a message are asked whether it has come.
+poke(#st{unsettled = true} = S) -> S;
 poke(S) -> lists:foldl(fun poke/2, S, lists:sort(maps:keys(S#st.waiting))).
 poke(I, S) ->
     case state(I, S) of
@@ -187,6 +191,7 @@ poked(I, Pid, S) ->
     end.
 
 %% Deaths in one step reach a mailbox in any order: two or more such messages are taken out at once and shown sorted.
+arrivals(_, #st{unsettled = true} = S) -> S;
 arrivals(Deaths, S) -> lists:foldl(fun(I, Acc) -> arrivals(I, Deaths, Acc) end, S, lists:sort(maps:keys(S#st.mons))).
 arrivals(I, Deaths, S) ->
     case alive(I, S) of
@@ -225,6 +230,7 @@ drain(Vars, Pids) ->
 finish(S) ->
     S1 = lists:foldl(fun(I, Acc) ->
         case state(I, Acc) of
+            _ when Acc#st.unsettled -> Acc;
             ready -> flush(I, case Acc#st.fuzzy of #{I := _} -> 0; _ -> 1 bsl 20 end, Acc);
             dead -> say("  w~b is dead~n", [I], Acc);
             Other ->
@@ -529,7 +535,8 @@ var(Ref, Vars) ->
     end.
 
 reason(R) ->
-    element(R + 1, {normal, shutdown, kill, killed, noproc, timeout, {user, 1}, {user, 2}, {error, 2}, {user, 3, "text"}}).
+    element(R + 1, {normal, shutdown, kill, killed, noproc, timeout, {user, 1}, {user, 2}, {error, 2},
+                    {user, 3, "text"}}).
 
 text({user, N}) -> ["user", integer_to_list(N)];
 text({user, N, Text}) -> ["user", integer_to_list(N), ":", Text];
@@ -571,7 +578,8 @@ racy(Slot, Workers, Body) ->
     Lists = [{I, [list_to_tuple([binary_to_atom(Op) | [binary_to_integer(A) || A <- Args]]) ||
                      [W, Op | Args] <- [binary:split(L, <<" ">>, [global]) || L <- Body],
                      binary_to_integer(W) =:= I]} || I <- lists:seq(0, Workers - 1)],
-    Started = maps:from_list([{I, spawn_monitor(fun() -> racer(I, I < Observers, Ctl, List) end)} || {I, List} <- Lists]),
+    Started = maps:from_list([{I, spawn_monitor(fun() -> racer(I, I < Observers, Ctl, List) end)} ||
+                                 {I, List} <- Lists]),
     Pids = maps:map(fun(_, {P, _}) -> P end, Started),
     Aliases = maps:from_list([receive {alias, I, A} -> {I, A} end || I <- lists:seq(0, Observers - 1)]),
     [P ! {go, Pids, Aliases, Names} || P <- maps:values(Pids)],
@@ -713,7 +721,8 @@ fact(_, _, _, _, _, _) -> [].
 %% Numbers 1, 2, 3 … without a gap, all of them if it lived to its end, and nothing of it after the news of its death.
 order(T, All, P, Why) ->
     Mine = lists:flatmap(fun({number, Q, N}) when Q =:= P -> [N];
-                            ({'EXIT', Q, R}) when Q =:= P -> case numbered(R) of true -> [element(2, R) - 100]; _ -> [dead] end;
+                            ({'EXIT', Q, R}) when Q =:= P ->
+                                case numbered(R) of true -> [element(2, R) - 100]; false -> [dead] end;
                             ({'DOWN', _, process, Q, _}) when Q =:= P -> [dead];
                             (_) -> [] end, All),
     {Numbers, Rest} = lists:splitwith(fun is_integer/1, Mine),

@@ -1132,7 +1132,7 @@ static void racing(void *arg)
 /* Waits until nothing of those who died is on its way to the observer. */
 static void noticed(run *r, int observer, int observers)
 {
-    for (;;) {
+    for (int tries = 0; tries < 3000; tries++) {
         bool ok = true;
         for (int k = 0; k < 2; k++) {
             otp_pid all[256];
@@ -1143,6 +1143,7 @@ static void noticed(run *r, int observer, int observers)
         if (ok) return;
         otp_sleep(1);
     }
+    say(&r->p->out, "  w%d has never learnt of a death\n", observer);
 }
 
 static void racy(program *p, int slot)

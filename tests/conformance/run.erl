@@ -587,18 +587,19 @@ racy(Slot, Workers, Body) ->
     Whys = maps:map(fun(_, {_, M}) -> receive {'DOWN', M, process, _, R} -> text(R) end end,
                     maps:filter(fun(I, _) -> I >= Observers end, Started)),
     Dead = [map_get(I, Pids) || I <- maps:keys(Whys)],
-    [noticed(map_get(I, Pids), Dead) || I <- lists:seq(0, Observers - 1)],
+    Unnoticed = [noticed(I, map_get(I, Pids), Dead, 0) || I <- lists:seq(0, Observers - 1)],
     [map_get(I, Pids) ! {finish, Whys} || I <- lists:seq(0, Observers - 1)],
     Facts = [receive {facts, I, F} -> [io_lib:format("  w~b:", [I]), F, "\n"] end || I <- lists:seq(0, Observers - 1)],
     [begin {P, M} = map_get(I, Started), exit(P, kill), receive {'DOWN', M, process, _, _} -> ok end end ||
         I <- lists:seq(0, Observers - 1)],
-    [Facts, "  names left:", names(Pids), "\n"].
+    [Unnoticed, Facts, "  names left:", names(Pids), "\n"].
 
-noticed(Pid, Dead) ->
+noticed(I, _, _, 3000) -> io_lib:format("  w~b has never learnt of a death~n", [I]);
+noticed(I, Pid, Dead, N) ->
     [{links, L}, {monitors, M}] = process_info(Pid, [links, monitors]),
     case [P || P <- Dead, lists:member(P, L) orelse lists:member({process, P}, M)] of
-        [] -> ok;
-        _ -> receive after 1 -> noticed(Pid, Dead) end
+        [] -> "";
+        _ -> receive after 1 -> noticed(I, Pid, Dead, N + 1) end
     end.
 
 racer(I, true, Ctl, List) ->

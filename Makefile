@@ -21,7 +21,7 @@ HEADERS = $(wildcard otp*.h)
 VERSION = $(shell sed -n 's/^\#define OTP_VERSION "\(.*\)"/\1/p' otp.h)
 EXAMPLES = $(patsubst examples/%.c,build/examples/%,$(wildcard examples/*.c))
 
-.PHONY: help all run test check tests headers asan tsan ubsan valgrind conformity rules bench examples docs snippets \
+.PHONY: help all run test check tests headers asan tsan ubsan valgrind conformance conformity rules bench examples docs snippets \
 	check-docs check-format format install uninstall deps clean
 
 help: ## this list
@@ -64,6 +64,9 @@ ubsan: ## the test programs under UndefinedBehaviorSanitizer alone
 
 valgrind: ## some examples under Valgrind
 	@sh tests/sanitize.sh valgrind
+
+conformance: ## random programs on Erlang and on otp.h, compared; SEED=7 N=1000 FROM=1 chooses them
+	@SEED='$(SEED)' N='$(N)' FROM='$(FROM)' sh tests/conformance/run.sh
 
 conformity: ## the table of Erlang's rules in docs/differences.md against the tests
 	@sh tools/rules.sh

@@ -197,7 +197,7 @@ typedef struct otp_msg {
     int tag;                    /* >= 0: the program's own; < 0: one of the OTP_… tags below */
     uint32_t flags;             /* private */
     otp_pid from;               /* who sent it */
-    otp_ref ref;                /* of a request, reply, monitor or timer; else 0 */
+    otp_ref ref;                /* of a request, reply, monitor, timer or alias; else 0 */
     size_t size;                /* bytes at data */
     const void *data;
 } otp_msg;
@@ -536,8 +536,8 @@ void *otp_get(const char *key);
 void *otp_erase(const char *key);
 
 /* Stops a process from running until resumed as often as suspended by the caller, or until the caller ends.
-   returns: 0 when it is suspended; OTP_ENOPROC; OTP_EBADARG for oneself; resume: OTP_ENOENT when the caller
-            has not suspended it
+   returns: 0 when it is suspended; OTP_ENOPROC; OTP_EBADARG for oneself; resume: 0; OTP_ENOENT when the caller
+            has not suspended it; OTP_ENOPROC when it has died since
    caller: any process; may suspend
    like: erlang:suspend_process/1, resume_process/1 */
 int otp_suspend_process(otp_pid pid);
@@ -6308,12 +6308,8 @@ static otp_ref otp__monitor(otp_pid pid, const otp_monitor_opts *o, const char *
     }
     uint64_t id = otp__ref_new(t->p);
     if (pid.id == otp__pid(p)) {
-        ref.id = id;
+        ref.id = id;            /* a mere reference: as in Erlang not even an alias, whatever was asked for */
         if (copy) otp__delete(t->p, copy, strlen(copy) + 1);
-        if (o && o->alias != OTP_ALIAS_NONE) {
-            otp__ent *e = otp__rel_add(t->p, p, id, OTP__R_ALIAS);
-            if (e) e->mode = (uint8_t)o->alias;
-        }
     } else {
         otp__ent *e = otp__rel_add(t->p, p, id, OTP__R_MON_OUT);
         if (e) {
@@ -6616,9 +6612,12 @@ int otp_resume_process(otp_pid pid)
     otp__ent *e = otp__rel_find(p, pid.id | OTP__KEY_SUSPEND);
     int rc = e ? 0 : OTP_ENOENT;
     if (e) {
-        if (--e->count == 0) otp__rel_remove(t->p, p, e);
         otp__node *n = otp__node_new(t->p, otp__pid(p), pid.id, 1, OTP__K_RESUME, 0);
-        if (n && (!q || !otp__push(t->p, q, n))) otp__node_free(t->p, n);
+        if (n && (!q || !otp__push(t->p, q, n))) {
+            otp__node_free(t->p, n);
+            rc = OTP_ENOPROC;
+        }
+        if (--e->count == 0 || rc != 0) otp__rel_remove(t->p, p, e);
     }
     otp__out(t);
     return rc;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs by apt-get what is missing for a target; elsewhere prints what it would need.
 #
-#   tools/deps.sh check       for make check: compilers, sanitizers, valgrind, clang-format, the Redis clients
+#   tools/deps.sh check       for make check: compilers, sanitizers, valgrind, clang-format, the Redis clients, Erlang
 #   tools/deps.sh bench       for make bench: the peers and the programs that measure and draw
 #   tools/deps.sh             both
 #
@@ -16,7 +16,9 @@ clang clang
 clang-format clang-format
 valgrind valgrind
 gdb gdb
-redis-cli redis-tools'
+redis-cli redis-tools
+erl erlang-base
+erlc erlang-base'
 for_bench='erl erlang-base
 erlc erlang-base
 go golang-go

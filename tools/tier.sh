@@ -97,6 +97,7 @@ VARIANTS
     if have clang 'examples with clang'; then
         step 'examples, clang' env CC=clang BUILD=build/examples.clang sh tools/run_example.sh
     fi
+    if have erl 'comparison with Erlang'; then step 'the same programs on Erlang' sh tests/conformance/run.sh; fi
     if [ -f tests/kv.sh ]; then step 'key-value server, real clients' sh tests/kv.sh wide; fi
 }
 

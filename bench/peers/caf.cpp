@@ -23,7 +23,7 @@ static std::chrono::steady_clock::time_point now() { return std::chrono::steady_
 static void fail(const char *what)
 {
     std::fprintf(stderr, "caf %s: %s\n", workload, what);
-    std::exit(1);
+    std::_Exit(1);      /* on a scheduler thread, while others run */
 }
 
 static void report(std::chrono::steady_clock::duration took, long operations, const char *extra)

@@ -2,8 +2,9 @@
    cc -O2 neco.c -lneco -lpthread -ldl && ./a.out WORKLOAD [N]
 
    Built where neco (https://github.com/tidwall/neco) is installed as neco.h and libneco.a, or found by CPATH and
-   LIBRARY_PATH. The size of its stacks is fixed when the library is compiled, 8 MiB unless told otherwise; skynet and
-   idle_function, which keep 100,000 and more, need a library with NECO_STACKSIZE=131072 and exit with 77 otherwise.
+   LIBRARY_PATH. The size of its stacks is fixed when the library is compiled, 8 MiB and a gap of 1 MiB unless told
+   otherwise; skynet and idle_function, which keep 100,000 and more, need a library with NECO_STACKSIZE=131072 and
+   NECO_GAPSIZE=4096 and exit with 77 where there is no room.
    neco_start runs the new coroutine at once, and a send to a waiting receiver switches to it. */
 
 #include <neco.h>
@@ -29,7 +30,7 @@ static void must(int code, const char *what)
 {
     if (code == NECO_OK) return;
     if (code == NECO_NOMEM) {
-        fprintf(stderr, "%s: no memory; needs a libneco with NECO_STACKSIZE=131072\n", what);
+        fprintf(stderr, "%s: no memory; needs a libneco with NECO_STACKSIZE=131072 NECO_GAPSIZE=4096\n", what);
         _exit(77);
     }
     fprintf(stderr, "neco %s: %s: %s\n", workload, what, neco_strerror(code));

@@ -1001,6 +1001,12 @@ void *otp_handler_state(void);
    like: erlang:processes/0 */
 size_t otp_processes(otp_pid *out, size_t max);
 
+/* Writes a pid as it stands in reports and tables, e.g. "<12.3>".
+   returns: the length as snprintf does
+   caller: any thread, also inside a trace hook
+   like: pid_to_list/1 */
+int otp_format_pid(otp_pid pid, char *out, size_t size);
+
 /* What a process is and does, with every signal that the caller has sent it taken into account.
    returns: 0; OTP_ENOPROC; OTP_ETIMEOUT after 5 s when it computes without a call
    caller: any process; may suspend
@@ -8879,6 +8885,8 @@ int64_t otp_process_relations(otp_pid pid, enum otp_relation what, otp_pid *out,
     otp__out(t);
     return rc;
 }
+
+int otp_format_pid(otp_pid pid, char *out, size_t size) { return otp__pid_text(pid.id, out, size); }
 
 OTP__SNAPSHOT size_t otp_processes(otp_pid *out, size_t max)
 {

@@ -97,7 +97,8 @@ typedef struct otp_trace_summary {
 /* >> timelines */
 
 /* Starts to record, in a ring for each scheduler that keeps the newest events: it may stay on for ever. Before the
-   runtime starts or while it runs; what was recorded earlier is forgotten. opts may be NULL.
+   runtime starts or while it runs: turns that have begun before are not seen. What was recorded earlier is forgotten.
+   opts may be NULL.
    owns: the rings stay until the program ends, and are used again
    returns: 0; OTP_EBADARG (more than 2^28 events, a path of more than 4,000 bytes); OTP_EEXIST (it records already)
    caller: any thread */

@@ -512,7 +512,7 @@ TEST_PLAIN(places_for_the_socket)
 
 /* -- otp_dump on a signal --------------------------------------------------------------------------------------- */
 
-TEST_WITH(a_signal_prints_the_table, .real = true, .opts.dump_signal = SIGUSR2)
+TEST_WITH(a_signal_prints_the_table, .real = true, .not_sanitized = true, .opts.dump_signal = SIGUSR2)
 {
     otp_pid p = idle("seen on a signal", 1);
     int pipes[2], old = dup(STDERR_FILENO);

@@ -2839,8 +2839,8 @@ static void otp__enqueue(otp__sched *s, otp__proc *p, int queue)
 static OTP__COLD void otp__trace_message(otp__node *n, uint64_t to, bool sent)
 {
     const otp_trace_hooks *h = otp__get_acq(&otp__rt.trace);
-    otp__thread *t = otp__self_thread();
     if (!h || !(sent ? h->send : h->receive)) return;
+    otp__thread *t = otp__self_thread();
     if (t) t->traced = (uint64_t)(uintptr_t)n;
     if (sent) h->send(n->m.from, (otp_pid){ to }, n->m.tag, n->m.size, h->arg);
     else h->receive((otp_pid){ to }, n->m.from, n->m.tag, n->m.size, h->arg);

@@ -223,7 +223,6 @@ typedef struct otp__tbeside { uint64_t pid, begin, text; int kind; } otp__tbesid
 static struct otp__tstate {
     _Atomic(otp__tring *) ring[OTP__T_RINGS];
     _Atomic(uint64_t) size;
-    atomic_bool messages;
     pthread_mutex_t mutex;      /* all below; taken inside of the runtime's own locks, never around them */
     bool on;
     otp__tring *others;
@@ -358,7 +357,6 @@ static void otp__t_idle(int scheduler, bool begin, void *arg)
 
 static void otp__t_message(uint64_t who, uint64_t peer, int tag, size_t size, int kind)
 {
-    if (!atomic_load_explicit(&otp__trace.messages, memory_order_relaxed)) return;
     otp_trace_point at;
     otp_trace_here(&at);
     uint64_t bytes = size < 0x7fffff ? size : 0x7fffff;
@@ -380,7 +378,6 @@ static void otp__t_receive(otp_pid pid, otp_pid from, int tag, size_t size, void
 static void otp__t_wake(otp_pid pid, void *arg)
 {
     (void)arg;
-    if (!atomic_load_explicit(&otp__trace.messages, memory_order_relaxed)) return;
     otp_trace_point at;
     otp_trace_here(&at);
     otp__tput(&at, OTP__T_WAKE, pid.id, 0, 0, 0);
@@ -465,10 +462,12 @@ static void otp__t_name(otp_pid pid, const char *name, void *arg)
     otp__tunlock();
 }
 
-static const otp_trace_hooks otp__trace_hooks = {
-    .spawn = otp__t_spawn, .exit = otp__t_exit, .send = otp__t_send, .receive = otp__t_receive, .in = otp__t_in,
-    .out = otp__t_out, .wake = otp__t_wake, .name = otp__t_name, .idle = otp__t_idle, .steal = otp__t_steal,
-    .blocking = otp__t_blocking, .lost = otp__t_lost,
+#define OTP__T_TURNS                                                                                        \
+    .spawn = otp__t_spawn, .exit = otp__t_exit, .in = otp__t_in, .out = otp__t_out, .name = otp__t_name,    \
+    .idle = otp__t_idle, .steal = otp__t_steal, .blocking = otp__t_blocking, .lost = otp__t_lost
+static const otp_trace_hooks otp__trace_turns = { OTP__T_TURNS };
+static const otp_trace_hooks otp__trace_all = {
+    OTP__T_TURNS, .send = otp__t_send, .receive = otp__t_receive, .wake = otp__t_wake,
 };
 
 /* All names of living processes, for those that are given none while we record. */
@@ -507,7 +506,6 @@ int otp_trace_start(const otp_trace_opts *opts)
     if (rc == 0) {
         otp__trace.on = true;
         (void)snprintf(otp__trace.path, sizeof otp__trace.path, "%s", o.path ? o.path : "");
-        atomic_store_explicit(&otp__trace.messages, !o.no_messages, memory_order_relaxed);
         atomic_store_explicit(&otp__trace.size, size, memory_order_relaxed);
         otp__trace.since = now.ticks;
         for (int i = 0; i < OTP__T_RINGS; i++) {
@@ -529,7 +527,7 @@ int otp_trace_start(const otp_trace_opts *opts)
     }
     otp__tunlock();
     free(living);
-    if (rc == 0) otp_trace(&otp__trace_hooks);
+    if (rc == 0) otp_trace(o.no_messages ? &otp__trace_turns : &otp__trace_all);
     return rc;
 }
 

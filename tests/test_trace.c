@@ -7,6 +7,7 @@
 #include "otp_trace.h"
 #include "tools/json.h"
 
+#include <sched.h>
 #include <sys/wait.h>
 
 enum { A = 1, B, GO };
@@ -517,7 +518,10 @@ TEST_REAL(other_threads_have_a_track)
    Through the interface it would take days to meet; so this test reaches inside. */
 static void *fills(void *arg)
 {
-    for (uint64_t i = 1; atomic_load(&go_on); i++) otp__tring_put(arg, OTP__T_SEND, i, i * 3, ~i, i ^ 0x5555, i & 0xffff);
+    for (uint64_t i = 1; atomic_load(&go_on); i++) {
+        otp__tring_put(arg, OTP__T_SEND, i, i * 3, ~i, i ^ 0x5555, i & 0xffff);
+        if (i % 256 == 0) (void)sched_yield();  /* a slow reader has a chance, too */
+    }
     return NULL;
 }
 
@@ -529,7 +533,7 @@ TEST_PLAIN(a_ring_is_copied_while_it_is_overwritten)
     atomic_store(&go_on, true);
     CHECK_EQ(pthread_create(&t, NULL, fills, r), 0);
     uint64_t wrong = 0, kept = 0, last = 0;
-    for (int round = 0; round < test_many(20000, 2000); round++) {
+    for (int round = 0; round < test_many(20000, 2000) || kept == 0 || last <= 64; round++) {
         otp__tbook b;
         memset(&b, 0, sizeof b);
         otp__tbook_ring(&b, r, 1, UINT64_MAX >> 1);
@@ -546,7 +550,6 @@ TEST_PLAIN(a_ring_is_copied_while_it_is_overwritten)
     atomic_store(&go_on, false);
     CHECK_EQ(pthread_join(t, NULL), 0);
     CHECK_EQ(wrong, 0);
-    CHECK(kept > 0 && last > 64);
     free(r);
 }
 

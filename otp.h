@@ -347,7 +347,8 @@ typedef struct otp_info {
 
 enum otp_relation { OTP_LINKS, OTP_MONITORS, OTP_MONITORED_BY };
 
-/* Called as things happen, on the thread where they happen; must not call otp_ functions that may suspend. */
+/* Called as things happen, on the thread where they happen, most of them in the middle of the runtime. A hook must call
+   no function of this header but otp_trace_here, otp_schedulers, otp_same, otp_strerror and otp_format_reason. */
 typedef struct otp_trace_hooks {
     void (*spawn)(otp_pid parent, otp_pid child, const char *place, void *arg);
     void (*exit)(otp_pid pid, const otp_reason *why, void *arg);
@@ -355,8 +356,24 @@ typedef struct otp_trace_hooks {
     void (*receive)(otp_pid pid, otp_pid from, int tag, size_t size, void *arg);
     void (*in)(otp_pid pid, int scheduler, void *arg);
     void (*out)(otp_pid pid, int scheduler, void *arg);
+    void (*wake)(otp_pid pid, void *arg);                           /* by a timer, an fd or the like: not by a message */
+    void (*name)(otp_pid pid, const char *name, void *arg);         /* it gets this name; the text is not kept */
+    void (*idle)(int scheduler, bool begin, void *arg);             /* it goes to sleep, and wakes; not deterministic */
+    void (*steal)(int scheduler, int from, int n, void *arg);       /* it has taken n processes over from another one */
+    void (*blocking)(otp_pid pid, bool begin, void *arg);           /* on the thread that does the blocking work */
+    void (*lost)(otp_pid pid, int scheduler, bool begin, void *arg);    /* a stuck process goes on without its
+                                                                           scheduler, and is back (scheduler is -1) */
     void *arg;
 } otp_trace_hooks;
+
+/* What a hook can learn about its call. */
+typedef struct otp_trace_point {
+    uint64_t ticks;             /* when: see otp_ticks_ns */
+    int scheduler;              /* on whose behalf: 0 and up; otp_schedulers(): the main thread; -1: none */
+    uint64_t message;           /* in send and receive: the same in both, and in no other message meanwhile */
+    const char *place;          /* in `in`: where the process was spawned */
+    const char *handler;        /* in `in`: the name of its handler; NULL: it has none */
+} otp_trace_point;
 
 enum otp_fd_events { OTP_READ = 1, OTP_WRITE = 2, OTP_HANGUP = 4 };
 
@@ -1031,6 +1048,12 @@ void *otp_handler_state(void);
    like: erlang:processes/0 */
 size_t otp_processes(otp_pid *out, size_t max);
 
+/* Writes a pid as it stands in reports and tables, e.g. "<12.3>".
+   returns: the length as snprintf does
+   caller: any thread, also inside a trace hook
+   like: pid_to_list/1 */
+int otp_format_pid(otp_pid pid, char *out, size_t size);
+
 /* What a process is and does, with every signal that the caller has sent it taken into account.
    returns: 0; OTP_ENOPROC; OTP_ETIMEOUT after 5 s when it computes without a call
    caller: any process; may suspend
@@ -1096,6 +1119,25 @@ void otp_set_remote(int (*route)(otp_pid to, int tag, const void *data, size_t s
    returns: 0; OTP_ESYSLIMIT when 8 are set
    caller: before start */
 int otp_at_exit(void (*fn)(otp_pid pid, void *arg), void *arg);
+
+/* Calls row(info, arg) for each living process, without waking one that waits: such a process is looked at where it
+   lies, one that computes is looked at over its shoulder, and the others, which are about to run, are asked and have
+   `ms` to answer. For who does not answer (and for all in the deterministic mode, which this must not disturb)
+   message_queue_len is SIZE_MAX, and stack, links and monitors are 0. row is called on the calling thread.
+   returns: the number of processes; OTP_ENOTUP; OTP_EBADARG inside a process; OTP_ENOMEM
+   caller: any thread that is not a process */
+int64_t otp_survey(void (*row)(const otp_info *info, void *arg), void *arg, int64_t ms);
+
+/* Inside a trace hook: where and when it is called. Cheap: no system call where the processor has a clock.
+   returns: nothing
+   caller: a trace hook */
+void otp_trace_here(otp_trace_point *out);
+
+/* Ticks as nanoseconds: on the clock of otp_now_ns(), and virtual for ticks of the deterministic mode, where each
+   tick that is asked for comes at least a microsecond after the one before.
+   returns: the time
+   caller: any thread, also inside a trace hook */
+int64_t otp_ticks_ns(uint64_t ticks);
 
 /* The machinery of otp_receive: not to be used by hand. */
 typedef struct otp__scan { const otp_msg *given; int64_t ms, deadline; } otp__scan;
@@ -1865,6 +1907,7 @@ enum {
     OTP__STEAL_GONE,
     OTP__STEAL_BORROWED,
     OTP__STEAL_MASK = 3,
+    OTP__STEAL_LOOK = 4,        /* with BORROWED: it was GONE, and will be again; see otp__over_shoulder */
     OTP__STEAL_FENCE = 8
 };
 
@@ -1891,6 +1934,7 @@ struct otp__thread {
     size_t altstack_size;
     int64_t lost_at;            /* when its P was given to another thread; 0: it has one, or none is due */
     char who[160];              /* the process that held it */
+    uint64_t traced;            /* the message that a trace hook is called for */
     otp__node *copying;         /* user bytes are being copied: a fault here is the process's, and this node is freed */
     otp__fault fault;
     bool quit;
@@ -1993,6 +2037,7 @@ static struct otp__rt {
     uint32_t name_cap, name_count;
     /* the rest */
     _Atomic(uint64_t) guest_ref, guest_rng;
+    _Atomic(uint64_t) ticks;    /* the last ones given in the deterministic mode */
     int (*route)(otp_pid, int, const void *, size_t, void *);
     void *route_arg;
     void (*at_exit[8])(otp_pid, void *);
@@ -2052,6 +2097,7 @@ static int otp__fd_poll(otp__sched *s, int64_t ms);
 static void otp__fd_counted(otp__proc *p, bool on);
 static void otp__wake(otp__sched *s);
 static int otp__deadlock_report(otp__proc *except);
+static void otp__survey_answer(otp__node *n, otp__proc *p);
 
 /* -- 4.4 clock ------------------------------------------------------------------------------------------
    >> clock   A P keeps a pair (counter, ns) that is at most a millisecond old; between refreshes the cycle counter
@@ -2877,6 +2923,24 @@ static void otp__enqueue(otp__sched *s, otp__proc *p, int queue)
     otp__len_add(s, 1);
 }
 
+#define OTP__TRACE(hook, ...)                                                                                \
+    do {                                                                                                    \
+        const otp_trace_hooks *otp__h = otp__get_acq(&otp__rt.trace);                                       \
+        if (otp__unlikely(otp__h != NULL) && otp__h->hook) otp__h->hook(__VA_ARGS__, otp__h->arg);          \
+    } while (0)
+
+/* For a message: the hook can ask which one. */
+static OTP__COLD void otp__trace_message(otp__node *n, uint64_t to, bool sent)
+{
+    const otp_trace_hooks *h = otp__get_acq(&otp__rt.trace);
+    if (!h || !(sent ? h->send : h->receive)) return;
+    otp__thread *t = otp__self_thread();
+    if (t) t->traced = (uint64_t)(uintptr_t)n;
+    if (sent) h->send(n->m.from, (otp_pid){ to }, n->m.tag, n->m.size, h->arg);
+    else h->receive((otp_pid){ to }, n->m.from, n->m.tag, n->m.size, h->arg);
+    if (t) t->traced = 0;
+}
+
 static OTP__NOINLINE void otp__make_runnable_slow(otp__sched *s, otp__proc *p)
 {
     if (p->flags & OTP__P_GUEST) {
@@ -3194,6 +3258,7 @@ static void otp__hint(otp__sched *s, uint64_t pid)
         if (h == OTP__PARKED || (h & 3) == OTP__SIGWAIT) {
             uintptr_t awake = h == OTP__PARKED ? OTP__EMPTY : (uintptr_t)otp__head_list(h);
             if (otp__cas_weak(&p->head, &h, awake, memory_order_acq_rel)) {
+                OTP__TRACE(wake, (otp_pid){ pid });
                 otp__make_runnable(s, p);
                 return;
             }
@@ -3320,9 +3385,12 @@ static void otp__undeliverable(otp__sched *s, otp__node *n)
     switch (n->m.flags & OTP__K_MASK) {
     case OTP__K_LINK: otp__signal_why(s, to, from, OTP__K_EXIT, OTP__F_LINKED | OTP__F_NOPROC, 0, &noproc); break;
     case OTP__K_UNLINK: (void)otp__signal(s, to, from, OTP__K_UNLINK_ACK, ref); break;
+    case OTP__K_ASK:
+        if (n->m.size) otp__survey_answer(n, NULL);     /* only those of otp_survey bring something along */
+        else otp__signal_why(s, to, from, OTP__K_DOWN, 0, ref, &noproc);
+        break;
     case OTP__K_MONITOR:
-    case OTP__K_SUSPEND:
-    case OTP__K_ASK: otp__signal_why(s, to, from, OTP__K_DOWN, 0, ref, &noproc); break;
+    case OTP__K_SUSPEND: otp__signal_why(s, to, from, OTP__K_DOWN, 0, ref, &noproc); break;
     case OTP__K_MSG:
         if (n->m.flags & OTP__F_CALL) otp__signal_why(s, to, from, OTP__K_DOWN, 0, ref, &noproc);
         break;
@@ -4468,6 +4536,7 @@ static int otp__name_set(const char *name, otp__proc *p, uint64_t pid, bool unbo
             rc = OTP_ENOPROC;
         }
     }
+    if (rc == 0) OTP__TRACE(name, (otp_pid){ pid }, name);      /* under the lock: in the order in which they are given */
     otp__unlock(&otp__rt.name_lock);
     if (rc < 0) OTP_FREE(n);
     return rc;
@@ -5466,8 +5535,7 @@ static OTP__NOINLINE void otp__hand_slow(otp__thread *t, otp__proc *p, otp__node
         }
         if (!start) otp__req_in(p, n);
     }
-    const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
-    if (hooks && hooks->receive) hooks->receive((otp_pid){ otp__pid(p) }, n->m.from, n->m.tag, n->m.size, hooks->arg);
+    if (otp__unlikely(otp__get(&otp__rt.slow))) otp__trace_message(n, otp__pid(p), false);
 }
 
 /* Makes a node, which is in no queue, the current message; link is where otp_leave puts it back. */
@@ -5816,10 +5884,7 @@ OTP__INLINE int otp__post(otp__sched *s, uint64_t to, otp__node *n)
 {
     otp__proc *p = otp__find(to);
     __builtin_prefetch(p ? (void *)&p->first : NULL);   /* a receiver that waits is written to next */
-    if (otp__unlikely(otp__get(&otp__rt.slow))) {
-        const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
-        if (hooks && hooks->send) hooks->send(n->m.from, (otp_pid){ to }, n->m.tag, n->m.size, hooks->arg);
-    }
+    if (otp__unlikely(otp__get(&otp__rt.slow))) otp__trace_message(n, to, true);
     if (otp__unlikely(!p)) {
         otp__undeliverable(s, n);
         return OTP_ENOPROC;
@@ -6062,6 +6127,7 @@ static OTP__NOINLINE otp__node *otp__await_reply(otp__thread **t, int64_t ms, in
     otp__node *n = p->call_reply;
     p->call_reply = NULL;
     p->call_ref = 0;
+    if (otp__unlikely(otp__get(&otp__rt.slow)) && n) otp__trace_message(n, otp__pid(p), false);
     return n;
 }
 
@@ -7688,7 +7754,9 @@ static void *otp__pool_main(void *arg)
         (void)pthread_mutex_unlock(&otp__pool.mutex);
         uint64_t pid = j->pid;
         otp__proc *p = j->p;
+        OTP__TRACE(blocking, (otp_pid){ pid }, true);
         j->fn(j->arg);
+        OTP__TRACE(blocking, (otp_pid){ pid }, false);
         /* acq_rel: what fn wrote is seen by the process; its context, when it is an orphan, by whoever runs it */
         if (atomic_exchange_explicit(&j->state, OTP__JOB_DONE, memory_order_acq_rel) == OTP__JOB_ORPHAN) otp__inject(p);
         else otp__hint(NULL, pid);
@@ -8315,10 +8383,16 @@ static bool otp__steal(otp__sched *s)
             otp__sched *mine = s;
             bool answered = !otp__cas(&v->want, &mine, NULL, memory_order_acq_rel);
             for (int spin = 0; answered && spin < 400 && !otp__get(&s->inbox); spin++) otp__pause();
-            if (otp__inbox_take(s)) return true;
+            if (otp__inbox_take(s)) {
+                OTP__TRACE(steal, s->id, v->id, (int)otp__get(&s->len));
+                return true;
+            }
             if (answered) continue;
         }
-        if (otp__borrow(s, v)) return true;
+        if (otp__borrow(s, v)) {
+            OTP__TRACE(steal, s->id, v->id, (int)otp__get(&s->len));
+            return true;
+        }
     }
     return false;
 }
@@ -8425,8 +8499,11 @@ static otp__proc *otp__idle_main(otp__sched *s)
         }
         otp__put_seq(&s->futex, 0);
         otp__put_seq(&s->sleeping, 1);
-        if (!otp__get_seq(&s->inbox) && !(s->poll_deadline < 0 && otp__get_seq(&otp__rt.app_done)))
+        if (!otp__get_seq(&s->inbox) && !(s->poll_deadline < 0 && otp__get_seq(&otp__rt.app_done))) {
+            OTP__TRACE(idle, s->id, true);
             (void)otp__futex_wait(&s->futex, 0, ns);
+            OTP__TRACE(idle, s->id, false);
+        }
         otp__put_seq(&s->sleeping, 0);
     }
     t->quit = true;
@@ -8452,7 +8529,9 @@ static OTP__NOINLINE otp__proc *otp__idle(otp__sched *s)
             if (found) continue;
         }
         int64_t before = otp__now(s);
+        OTP__TRACE(idle, s->id, true);
         otp__doze(s);
+        OTP__TRACE(idle, s->id, false);
         if (s->spin < 500 && otp__now(s) - before < 20000) s->spin = 2000;  /* a short nap: spinning would have paid */
     }
     return NULL;
@@ -8513,6 +8592,7 @@ static void otp__replace(otp__sched *s, int64_t now)
     if (otp__claim(vt, s, OTP__STEAL_BORROWED)) {
         if (vt->cur) otp__describe(vt->cur, vt->who, sizeof vt->who);
         vt->lost_at = s->seen_at > 0 ? s->seen_at : now;
+        if (vt->cur) OTP__TRACE(lost, (otp_pid){ otp__pid(vt->cur) }, s->id, true);     /* the P is ours alone here */
         vt->p = NULL;
         otp__put_rlx(&s->slices, otp__get(&s->slices) + 1);
         otp__put_rel(&vt->steal, (otp__rt.fence ? OTP__STEAL_FENCE : 0u) | OTP__STEAL_GONE);
@@ -8644,6 +8724,7 @@ static void *otp__thread_main(void *arg)
         if (t->action == OTP__ACT_NONE) break;  /* the runtime stops */
         otp__proc *p = t->cur;                  /* its P is gone; its process goes on elsewhere, its context is saved */
         t->cur = NULL;
+        OTP__TRACE(lost, (otp_pid){ otp__pid(p) }, -1, false);
         otp__put_rel(&t->steal, otp__rt.fence ? OTP__STEAL_FENCE : 0);
         (void)pthread_mutex_lock(&otp__rt.mutex);
         t->lost_at = 0;
@@ -8965,6 +9046,7 @@ int otp_start(const otp_opts *opts)
     otp__put_rlx(&otp__rt.blocked, 0);
     otp__put_rlx(&otp__rt.fd_waiters, 0);
     otp__put_rlx(&otp__rt.live, 0);
+    otp__put_rlx(&otp__rt.ticks, 0);
     otp__rt.app_failed = otp__rt.deadlocked = false;
     otp__rt.main_thread = NULL;
     if (otp__rt.det || otp__get(&otp__rt.slots) > o.max_processes) otp__slots_sort();
@@ -9218,7 +9300,7 @@ uint64_t otp_random(void)
 /* -- 4.29 seeing ----------------------------------------------------------------------------------------
    >> info */
 
-enum { OTP__ASK_ALIVE, OTP__ASK_INFO, OTP__ASK_RELATION };
+enum { OTP__ASK_ALIVE, OTP__ASK_INFO, OTP__ASK_RELATION, OTP__ASK_SURVEY = 100 };
 
 static const char *const otp__state_names[] = { "none", "running", "runnable", "waiting", "suspended", "exiting" };
 static const char *const otp__waits_names[] = { "nothing", "a message",     "a call",  "an fd",
@@ -9291,9 +9373,29 @@ static size_t otp__relations(otp__proc *p, int what, otp_pid *out, size_t max)
     return n;
 }
 
+/* By a process that has been asked: it may have been woken only to answer. What did it do before? */
+static void otp__info_asked(otp__proc *p, otp_info *o)
+{
+    otp__info_fill(p, o, true);
+    if (o->state != OTP_STATE_RUNNING && o->state != OTP_STATE_RUNNABLE) return;
+    o->waits = (otp_waits)(otp__get(&p->waits) & 15);
+    if ((o->handler && !p->cur) || (p->has & OTP__HAS_ASLEEP)) {
+        o->memory -= o->stack_bytes;    /* the stack that it answers on is not its own */
+        o->stack_bytes = 0;
+    }
+    if (o->waits != OTP_WAITS_NOTHING)
+        o->state = p->has & OTP__HAS_SUSPEND ? OTP_STATE_SUSPENDED : OTP_STATE_WAITING;
+    otp__info_waits(p, o);
+}
+
 static void otp__answer_ask(otp__sched *s, otp__proc *p, otp__node *n)
 {
     int what = n->m.tag;
+    if (what == OTP__ASK_SURVEY) {
+        otp__survey_answer(n, p);
+        otp__node_free(s, n);
+        return;
+    }
     uint64_t from = n->m.from.id, ref = n->m.ref.id, me = otp__pid(p);
     size_t size = what == OTP__ASK_INFO ? sizeof(otp_info) : 0;
     if (what >= OTP__ASK_RELATION) size = otp__relations(p, what - OTP__ASK_RELATION, NULL, 0) * sizeof(otp_pid);
@@ -9304,19 +9406,7 @@ static void otp__answer_ask(otp__sched *s, otp__proc *p, otp__node *n)
     }
     r->m.ref.id = ref;
     if (what == OTP__ASK_INFO) {
-        otp_info *o = (otp_info *)(uintptr_t)r->m.data;
-        otp__info_fill(p, o, true);
-        if (o->state == OTP_STATE_RUNNING ||
-            o->state == OTP_STATE_RUNNABLE) { /* it wakes only to answer: what did it do before? */
-            o->waits = (otp_waits)(otp__get(&p->waits) & 15);
-            if ((o->handler && !p->cur) || (p->has & OTP__HAS_ASLEEP)) {
-                o->memory -= o->stack_bytes;    /* the stack that it answers on is not its own */
-                o->stack_bytes = 0;
-            }
-            if (o->waits != OTP_WAITS_NOTHING)
-                o->state = p->has & OTP__HAS_SUSPEND ? OTP_STATE_SUSPENDED : OTP_STATE_WAITING;
-            otp__info_waits(p, o);
-        }
+        otp__info_asked(p, (otp_info *)(uintptr_t)r->m.data);
     } else if (what >= OTP__ASK_RELATION) {
         (void)otp__relations(p, what - OTP__ASK_RELATION, (otp_pid *)(uintptr_t)r->m.data, size / sizeof(otp_pid));
     }
@@ -9392,6 +9482,8 @@ int64_t otp_process_relations(otp_pid pid, enum otp_relation what, otp_pid *out,
     return rc;
 }
 
+int otp_format_pid(otp_pid pid, char *out, size_t size) { return otp__pid_text(pid.id, out, size); }
+
 OTP__SNAPSHOT size_t otp_processes(otp_pid *out, size_t max)
 {
     size_t n = 0;
@@ -9403,6 +9495,188 @@ OTP__SNAPSHOT size_t otp_processes(otp_pid *out, size_t max)
         if (n < max) out[n].id = pid;
         n++;
     }
+    return n;
+}
+
+/* otp_survey looks at each process in the gentlest way that its state allows.
+   1. It waits (head PARKED or SIGWAIT): as if to wake it the head is moved to awake, which makes its private fields
+      ours (4.10, step 2); then it is parked again as the loop would do it (step 4): if anything has arrived
+      meanwhile, that fails, and it is made runnable.
+   2. It computes: its thread is outside the runtime. While the thread's P is claimed (4.11) it cannot come in. When
+      the thread has lost its P, steal is GONE, and GONE -> BORROWED + LOOK; membarrier; in_rt is 0, and the word is
+      still ours: then its thread, on its way in, waits. It had not seen GONE before: it would have in_rt 1, or have
+      written the word when it became a spare; nobody else writes LOOK, since surveys take turns.
+   3. Else it runs in the runtime or will soon: it gets a signal, and answers in its turn, as to otp_process_info. The
+      answers go straight into a block that the last of them frees. */
+
+typedef struct otp__survey {
+    atomic_uint refs, left, done;
+    struct otp__answer { atomic_uint state; otp_info o; } row[];     /* state 1: answered, 2: it has died */
+} otp__survey;
+
+typedef struct otp__question { otp__survey *v; size_t row; } otp__question;
+
+static void otp__survey_unref(otp__survey *v)
+{
+    /* acq_rel: all uses are over before the last one frees */
+    if (atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) == 1) OTP_FREE(v);
+}
+
+static void otp__survey_answer(otp__node *n, otp__proc *p)
+{
+    otp__question q;
+    memcpy(&q, n->m.data, sizeof q);
+    if (p) otp__info_asked(p, &q.v->row[q.row].o);
+    otp__put_rel(&q.v->row[q.row].state, p ? 1 : 2);
+    if (atomic_fetch_sub_explicit(&q.v->left, 1, memory_order_acq_rel) == 1) {
+        otp__put_seq(&q.v->done, 1);
+        otp__futex_wake(&q.v->done);
+    }
+    otp__survey_unref(q.v);
+}
+
+/* Step 1. */
+static bool otp__look_at_waiting(otp__proc *p, otp_info *o)
+{
+    uintptr_t h = otp__get(&p->head);
+    if (h != OTP__PARKED && (h & 3) != OTP__SIGWAIT) return false;
+    uintptr_t awake = h == OTP__PARKED ? OTP__EMPTY : (uintptr_t)otp__head_list(h), was = h;
+    if (!otp__cas(&p->head, &h, awake, memory_order_acq_rel)) return false;     /* acquire: its private fields */
+    bool guest = (p->flags & OTP__P_GUEST) != 0;    /* in this slot since a moment only; it may wait for its futex alone */
+    if (!guest) {
+        otp__info_fill(p, o, true);
+        o->waits = (otp_waits)(otp__get(&p->waits) & 15);
+        o->state = o->waits == OTP_WAITS_RESUME ? OTP_STATE_SUSPENDED : OTP_STATE_WAITING;
+        otp__info_waits(p, o);
+    }
+    /* release: as the loop, for whoever wakes it */
+    if (guest || !otp__cas(&p->head, &awake, was, memory_order_release)) otp__make_runnable(NULL, p);
+    return !guest;
+}
+
+/* Step 2. t may have gone over to another process, or have ended: threads are never really freed. */
+OTP__SNAPSHOT static bool otp__over_shoulder(otp__proc *p, otp_info *o)
+{
+    otp__thread *t = p->thread;
+    if (!t || t->cur != p || otp__get(&t->in_rt)) return false;
+    unsigned base = otp__rt.fence ? OTP__STEAL_FENCE : 0, gone = base | OTP__STEAL_GONE;
+    unsigned look = base | OTP__STEAL_BORROWED | OTP__STEAL_LOOK;
+    otp__sched *v = t->p;
+    if (v) {
+        if (!otp__claim(t, v, OTP__STEAL_BORROWED)) return false;
+    } else {
+        if (!otp__cas(&t->steal, &gone, look, memory_order_seq_cst)) return false;
+        otp__membarrier();
+        bool outside = atomic_load_explicit(&t->in_rt, OTP__TSAN ? memory_order_seq_cst : memory_order_acquire) == 0;
+        unsigned ours = look;
+        if (!outside || otp__get_seq(&t->steal) != look) {
+            (void)otp__cas(&t->steal, &ours, base | OTP__STEAL_GONE, memory_order_seq_cst);
+            return false;
+        }
+    }
+    bool its = t->cur == p && !(p->flags & (OTP__P_GUEST | OTP__P_EXITING));
+    if (its) otp__info_fill(p, o, true);
+    if (v) otp__unclaim(t);
+    else otp__put_rel(&t->steal, base | OTP__STEAL_GONE);
+    return its;
+}
+
+/* What can be told without any of this. */
+OTP__SNAPSHOT static bool otp__glance(otp__proc *p, otp_info *o)
+{
+    if (otp__get_acq(&p->head) == OTP__CLOSED) return false;
+    otp__info_fill(p, o, false);
+    otp__name_copy(p, o->name, sizeof o->name);
+    o->memory = OTP__PROC_BYTES + o->heap_bytes;
+    o->message_queue_len = SIZE_MAX;
+    return o->state != OTP_STATE_NONE;
+}
+
+/* Asks the n processes and waits for their answers. NULL when memory is out. */
+static otp__survey *otp__survey_ask(const uint64_t *pids, size_t n, int64_t ms)
+{
+    otp__survey *v = OTP_MALLOC(sizeof *v + n * sizeof v->row[0]);
+    if (!v) return NULL;
+    memset(v, 0, sizeof *v + n * sizeof v->row[0]);
+    otp__put_rlx(&v->refs, (unsigned)n + 1);
+    otp__put_rlx(&v->left, (unsigned)n);
+    for (size_t i = 0; i < n; i++) {
+        otp__question q = { v, i };
+        otp__proc *p = otp__find(pids[i]);
+        otp__node *m = otp__node_new(NULL, 0, pids[i], OTP__ASK_SURVEY, OTP__K_ASK, sizeof q);
+        if (!m) {       /* as if it had not answered */
+            if (atomic_fetch_sub_explicit(&v->left, 1, memory_order_acq_rel) == 1) otp__put_seq(&v->done, 1);
+            otp__survey_unref(v);
+            continue;
+        }
+        memcpy((void *)(uintptr_t)m->m.data, &q, sizeof q);
+        if (!p || !otp__push(NULL, p, m)) otp__undeliverable(NULL, m);
+    }
+    int64_t until = otp__clock() + ms * 1000000;
+    while (!otp__get_seq(&v->done)) {
+        int64_t left = until - otp__clock();
+        if (left <= 0) break;
+        (void)otp__futex_wait(&v->done, 0, left);
+    }
+    return v;
+}
+
+OTP__SNAPSHOT static int64_t otp__survey_all(void (*row)(const otp_info *info, void *arg), void *arg, int64_t ms)
+{
+    int64_t n = 0;
+    size_t asked = 0, room = 0;
+    uint64_t *pids = NULL;
+    uint32_t slots = otp__get_acq(&otp__rt.slots);
+    for (uint32_t i = 0; i < slots; i++) {
+        otp__proc *p = otp__slot_proc(i);
+        uint64_t pid = otp__pid(p);
+        otp_info o;
+        if (otp__get_acq(&p->head) == OTP__CLOSED || (p->flags & OTP__P_GUEST)) continue;
+        if (!otp__rt.det && (otp__look_at_waiting(p, &o) || otp__over_shoulder(p, &o))) {
+            row(&o, arg);
+            n++;
+            continue;
+        }
+        if (asked == room) {
+            size_t more = room ? room * 2 : 64;
+            uint64_t *larger = OTP_MALLOC(more * sizeof *larger);
+            if (!larger) break;
+            if (pids) {
+                memcpy(larger, pids, asked * sizeof *pids);
+                OTP_FREE(pids);
+            }
+            pids = larger;
+            room = more;
+        }
+        pids[asked++] = pid;
+    }
+    otp__survey *v = asked && !otp__rt.det ? otp__survey_ask(pids, asked, ms) : NULL;
+    for (size_t i = 0; i < asked; i++) {
+        /* acquire: the row was filled in before */
+        unsigned state = v ? otp__get_acq(&v->row[i].state) : 0;
+        otp_info o;
+        otp__proc *p = state == 0 ? otp__find(pids[i]) : NULL;
+        if (state == 1) o = v->row[i].o;
+        else if (!p || !(otp__over_shoulder(p, &o) || otp__glance(p, &o))) continue;
+        row(&o, arg);
+        n++;
+    }
+    if (v) otp__survey_unref(v);
+    if (pids) OTP_FREE(pids);
+    return n;
+}
+
+int64_t otp_survey(void (*row)(const otp_info *info, void *arg), void *arg, int64_t ms)
+{
+    static pthread_mutex_t turns = PTHREAD_MUTEX_INITIALIZER;
+    if (!row || ms < 0) return OTP_EBADARG;
+    otp__thread *t = otp__self_thread();
+    if (t && t->p) return OTP_EBADARG;
+    (void)pthread_mutex_lock(&turns);
+    bool in = otp__outside_in() && otp__get(&otp__rt.up);
+    int64_t n = in ? otp__survey_all(row, arg, ms) : OTP_ENOTUP;
+    otp__outside_out();
+    (void)pthread_mutex_unlock(&turns);
     return n;
 }
 
@@ -9492,6 +9766,40 @@ void otp_trace(const otp_trace_hooks *hooks)
 {
     otp__put_rel(&otp__rt.trace, hooks);
     otp__put_rlx(&otp__rt.slow, otp__rt.det || hooks);
+}
+
+/* The top bit tells virtual ticks from those of the processor's counter, which is far from it. */
+#define OTP__TICKS_VIRTUAL ((uint64_t)1 << 63)
+
+void otp_trace_here(otp_trace_point *out)
+{
+    otp__thread *t = otp__self_thread();
+    otp__proc *p = t ? t->cur : NULL;
+    out->scheduler = t && t->p ? t->p->id : -1;
+    out->message = t ? t->traced : 0;
+    out->place = p ? p->place : NULL;
+    out->handler = p && (p->flags & OTP__P_HANDLER) ? p->run.h->name : NULL;
+    if (otp__unlikely(otp__rt.det)) {
+        uint64_t now = otp__rt.sched[0] ? (uint64_t)otp__rt.sched[0]->vnow : 0, after = otp__get(&otp__rt.ticks) + 1000;
+        out->ticks = now > after ? now : after;
+        otp__put_rlx(&otp__rt.ticks, out->ticks);   /* relaxed: one scheduler runs, and what it does goes in turns */
+        out->ticks |= OTP__TICKS_VIRTUAL;
+    } else {
+        out->ticks = otp__rt.use_tsc ? otp__tsc() : (uint64_t)otp__clock();
+    }
+}
+
+int64_t otp_ticks_ns(uint64_t ticks)
+{
+    if (ticks & OTP__TICKS_VIRTUAL) return (int64_t)(ticks & ~OTP__TICKS_VIRTUAL);
+    if (!otp__rt.use_tsc) return (int64_t)ticks;
+    uint64_t mult = __atomic_load_n(&otp__rt.tsc_mult, __ATOMIC_RELAXED);
+    int64_t d = (int64_t)(ticks - otp__rt.tsc_first);
+    if (mult == 0) {    /* the runtime has not measured it yet */
+        uint64_t dt = otp__tsc() - otp__rt.tsc_first;
+        return dt ? otp__rt.ns_first + (int64_t)((double)d * ((double)(otp__clock() - otp__rt.ns_first) / (double)dt)) : 0;
+    }
+    return otp__rt.ns_first + (int64_t)((double)d * ((double)mult / 4294967296.0));
 }
 
 void otp_bump_reductions(int n)

@@ -16,6 +16,7 @@ clang clang
 clang-format clang-format
 valgrind valgrind
 gdb gdb
+tmux tmux
 redis-cli redis-tools
 erl erlang-base
 erlc erlang-base'

@@ -49,6 +49,7 @@ quick() {
     step 'tests, 1, 2 and 8 schedulers' env MODES='1 2 8' sh tests/run.sh
     step 'tests, deterministic, 100 seeds' env MODES='1..100' JOBS=2 sh tests/run.sh
     if [ -f tests/kv.sh ]; then step 'key-value server' sh tests/kv.sh; fi
+    step 'otp-top and pictures of timelines' sh tests/top.sh
 }
 
 wide() {

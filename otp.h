@@ -6118,7 +6118,7 @@ static OTP__NOINLINE otp__node *otp__await_reply(otp__thread **t, int64_t ms, in
         *t = otp__wait(*t, OTP__ACT_SIGWAIT, deadline, now, waits);
         otp__node *n = p->handed;       /* mostly the reply is what woke us */
         if (otp__likely(n && !n->next && (n->m.flags & OTP__K_MASK) == OTP__K_REPLY && n->m.ref.id == p->call_ref &&
-                        n->to == otp__pid(p))) {
+                        n->to == otp__pid(p) && !otp__get(&otp__rt.slow))) {
             p->handed = NULL;
             p->call_ref = 0;
             return n;

@@ -570,7 +570,7 @@ int otp_await_exit(otp_pid pid, int64_t ms, otp_reason *why);
 
 /* Links the caller and pid. To a dead pid: an OTP_EXIT message with noproc if exits are trapped, else the
    caller exits with noproc. To itself: nothing.
-   returns: 0
+   returns: 0; OTP_ENOMEM
    caller: any process; may suspend
    like: erlang:link/1 */
 int otp_link(otp_pid pid);
@@ -6329,21 +6329,27 @@ int otp_link(otp_pid pid)
 {
     otp__thread *t = otp__in_proc();
     otp__proc *p = t->cur;
+    int rc = 0;
     if (pid.id != otp__pid(p)) {
         otp__ent *e = otp__rel_find(p, pid.id | OTP__KEY_PID);
         if (!e || e->count == 0) {
             if (!e) e = otp__rel_add(t->p, p, pid.id | OTP__KEY_PID, OTP__R_LINK);
-            if (e) {
+            if (!e) {
+                rc = OTP_ENOMEM;
+            } else if (!otp__signal(t->p, otp__pid(p), pid.id, OTP__K_LINK, 0)) {
+                rc = OTP_ENOMEM;
+                e = otp__rel_find(p, pid.id | OTP__KEY_PID);
+                if (!e->ack) otp__rel_remove(t->p, p, e);
+            } else {
                 e->who = pid.id;
                 e->count = 1;
-                (void)otp__signal(t->p, otp__pid(p), pid.id, OTP__K_LINK, 0);
                 if (otp__arrived(p) && !(p->flags & OTP__P_EXITING)) t = otp__take_in(t); /* it may have been dead */
             }
         }
     }
     t = otp__count(t, 2);
     otp__out(t);
-    return 0;
+    return rc;
 }
 
 int otp_unlink(otp_pid pid)

@@ -1594,7 +1594,8 @@ enum {
     OTP__F_LINKED = 1 << 22,    /* an exit signal that came over a link */
     OTP__F_NOPROC = 1 << 23,    /* … as the answer to a link signal */
     OTP__F_STATIC = 1 << 24,    /* not from our memory */
-    OTP__F_DOWN = 1 << 25       /* a message that was a monitor's */
+    OTP__F_DOWN = 1 << 25,      /* a message that was a monitor's */
+    OTP__F_RESERVE = 1 << 26    /* from the reserve for ends that must be told (4.10), and goes back there */
 };
 
 enum {  /* otp__proc.flags */
@@ -1880,6 +1881,8 @@ static struct otp__rt {
     char *slab_at, *slab_end;
     otp__spin guest_lock;
     otp__mem guest_mem;
+    otp__spin reserve_lock;
+    otp__node *reserve;
     otp__timer *guest_timers_free;
     /* stacks */
     otp__spin stack_lock;
@@ -3158,11 +3161,53 @@ static OTP__NOINLINE void otp__node_payload_free(otp__sched *s, otp__node *n)
         otp__shared_unref((otp_shared *)(void *)((char *)(uintptr_t)n->m.data - offsetof(otp_shared, data)));
 }
 
+/* When memory is out, processes end, and that must be told to those who wait for it: these nodes are kept for it.
+   A text is cut to what fits. */
+#define OTP__RESERVE_NODES 256u
+#define OTP__RESERVE_BYTES ((size_t)256)
+
+static bool otp__reserve_start(void)
+{
+    static bool up;
+    if (up) return true;
+    char *block = OTP_MALLOC(OTP__RESERVE_NODES * OTP__RESERVE_BYTES);  /* for the life of the program */
+    if (!block) return false;
+    for (unsigned i = 0; i < OTP__RESERVE_NODES; i++) {
+        otp__node *n = (otp__node *)(void *)(block + i * OTP__RESERVE_BYTES);
+        n->next = otp__rt.reserve;
+        otp__rt.reserve = n;
+    }
+    return up = true;
+}
+
+static OTP__COLD otp__node *otp__reserve_take(void)
+{
+    otp__lock(&otp__rt.reserve_lock);
+    otp__node *n = otp__rt.reserve;
+    if (n) otp__rt.reserve = n->next;
+    otp__unlock(&otp__rt.reserve_lock);
+    return n;
+}
+
+static OTP__COLD void otp__reserve_put(otp__node *n)
+{
+    otp__lock(&otp__rt.reserve_lock);
+    n->next = otp__rt.reserve;
+    otp__rt.reserve = n;
+    otp__unlock(&otp__rt.reserve_lock);
+}
+
+static OTP__NOINLINE void otp__node_free_big(otp__node *n)
+{
+    if (n->m.flags & OTP__F_RESERVE) otp__reserve_put(n);
+    else OTP_FREE(n);
+}
+
 OTP__INLINE void otp__node_free(otp__sched *s, otp__node *n)
 {
     if (otp__unlikely(n->m.flags & (OTP__F_MOVED | OTP__F_SHARED))) otp__node_payload_free(s, n);
     unsigned cls = (n->m.flags >> OTP__F_CLASS_SHIFT) & 0xff;
-    if (otp__unlikely(cls == OTP__CLASS_BIG)) OTP_FREE(n);
+    if (otp__unlikely(cls == OTP__CLASS_BIG)) otp__node_free_big(n);
     else otp__mem_put(s, n, cls);
 }
 
@@ -3194,14 +3239,42 @@ static otp__node *otp__why_node(otp__sched *s, uint64_t from, uint64_t to, int t
     return n;
 }
 
-/* Sends an exit or down signal. Out of memory here would leave somebody waiting for ever: the program ends. */
+/* The same from the reserve; NULL when that is used up, too. */
+static OTP__COLD otp__node *otp__why_reserve(uint64_t from, uint64_t to, int tag, unsigned kind, const otp_reason *r)
+{
+    otp__node *n = otp__reserve_take();
+    if (!n) return NULL;
+    n->to = to;
+    n->m.tag = tag;
+    n->m.flags = kind | OTP__CLASS_BIG << OTP__F_CLASS_SHIFT | OTP__F_RESERVE;
+    n->m.from.id = from;
+    n->m.ref.id = 0;
+    n->m.data = (char *)n + 64;
+    otp__why *w = (otp__why *)(uintptr_t)n->m.data;
+    w->r = *r;
+    w->name = NULL;
+    n->m.size = sizeof *w;
+    if (r->text) {
+        size_t room = OTP__RESERVE_BYTES - 64 - sizeof *w, text = strlen(r->text);
+        if (text >= room) text = room - 1;
+        char *copy = memcpy(w + 1, r->text, text);
+        copy[text] = 0;
+        w->r.text = copy;
+        n->m.size += text + 1;
+    }
+    return n;
+}
+
+/* Sends an exit or down signal. When the reserve is used up as well, somebody would wait for ever: the program ends. */
 static void otp__signal_why(otp__sched *s, uint64_t from, uint64_t to, unsigned kind, unsigned flags, uint64_t ref,
                             const otp_reason *r)
 {
     otp__proc *p = otp__find(to);
     if (!p) return;     /* exit and down signals ask for no answer */
-    otp__node *n = otp__why_node(s, from, to, kind == OTP__K_DOWN ? OTP_DOWN : OTP_EXIT, kind | flags, r, NULL);
-    if (!n) {
+    int tag = kind == OTP__K_DOWN ? OTP_DOWN : OTP_EXIT;
+    otp__node *n = otp__why_node(s, from, to, tag, kind | flags, r, NULL);
+    if (otp__unlikely(!n)) n = otp__why_reserve(from, to, tag, kind | flags, r);
+    if (otp__unlikely(!n)) {
         otp__log(OTP_LOG_ERROR, "out of memory for an exit signal: giving up");
         OTP_ABORT();
         return;
@@ -8332,6 +8405,11 @@ static void otp__threads_end(void)
 int otp_start(const otp_opts *opts)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (!otp__self_thread()) {      /* without memory for its record the door would end the program */
+        otp__thread *t = otp__thread_new();
+        if (!t) return OTP_ENOMEM;
+        otp__thread_free(t);
+    }
     otp__thread *self = otp__in();
     otp__out(self);
     int down = 0;
@@ -8346,6 +8424,7 @@ int otp_start(const otp_opts *opts)
         otp__rt.opts = o;
         otp__stack_resize(old);
     }
+    if (rc == 0 && !otp__reserve_start()) rc = OTP_ENOMEM;
     if (rc == 0 && !otp__poll_start()) rc = OTP_ESYSLIMIT;
     if (rc < 0) {
         otp__put_seq(&otp__rt.up, 0);

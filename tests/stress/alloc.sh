@@ -42,7 +42,9 @@ done
 # shellcheck disable=SC2086
 $CC $flags -no-pie -pthread -o "$build/alloc" "$build"/*.o || exit 1
 
-"$build/alloc" --sites "$build/sites" "$@" || exit 1
+"$build/alloc" --sites "$build/sites" "$@" >"$build/log"
+status=$?
+sed '$d' "$build/log"
 
 # All places: what follows a call of one of the functions that can refuse.
 objdump -d --no-show-raw-insn "$build/alloc" | awk '
@@ -59,3 +61,5 @@ name_places() {
 }
 name_places <"$build/missed" | sort | uniq -c | sort -rn
 name_places <"$build/refused" | sort >"$build/refused.names"
+tail -n 1 "$build/log"
+exit $status

@@ -545,7 +545,7 @@ int otp_await_exit(otp_pid pid, int64_t ms, otp_reason *why);
 
 /* Links the caller and pid. To a dead pid: an OTP_EXIT message with noproc if exits are trapped, else the
    caller exits with noproc. To itself: nothing.
-   returns: 0
+   returns: 0; OTP_ENOMEM: there is no link
    caller: any process; may suspend
    like: erlang:link/1 */
 int otp_link(otp_pid pid);
@@ -557,19 +557,19 @@ int otp_link(otp_pid pid);
 int otp_unlink(otp_pid pid);
 
 /* Watches pid: one OTP_DOWN message when it ends, at once with noproc when it is dead.
-   returns: a new reference
+   returns: a new reference; zero when memory is out
    caller: any process; may suspend
    like: erlang:monitor/2 */
 otp_ref otp_monitor(otp_pid pid);
 
 /* Watches the process that has this name now; otp_down_name() tells the name.
-   returns: a new reference
+   returns: a new reference; zero when memory is out
    caller: any process; may suspend
    like: erlang:monitor(process, Name) */
 otp_ref otp_monitor_name(const char *name);
 
 /* The same with options; opts may be NULL.
-   returns: a new reference
+   returns: a new reference; zero when memory is out
    caller: any process; may suspend
    like: erlang:monitor/3 */
 otp_ref otp_monitor_opt(otp_pid pid, const otp_monitor_opts *opts);
@@ -985,7 +985,7 @@ void *otp_handler_state(void);
 size_t otp_processes(otp_pid *out, size_t max);
 
 /* What a process is and does, with every signal that the caller has sent it taken into account.
-   returns: 0; OTP_ENOPROC; OTP_ETIMEOUT after 5 s when it computes without a call
+   returns: 0; OTP_ENOPROC; OTP_ENOMEM; OTP_ETIMEOUT after 5 s when it computes without a call
    caller: any process; may suspend
    like: erlang:process_info/1 */
 int otp_process_info(otp_pid pid, otp_info *out);
@@ -3161,8 +3161,7 @@ static OTP__NOINLINE void otp__node_payload_free(otp__sched *s, otp__node *n)
         otp__shared_unref((otp_shared *)(void *)((char *)(uintptr_t)n->m.data - offsetof(otp_shared, data)));
 }
 
-/* When memory is out, processes end, and that must be told to those who wait for it: these nodes are kept for it.
-   A text is cut to what fits. */
+/* When memory is out, processes end, and that must be told to those who wait for it: these nodes are kept for it. */
 #define OTP__RESERVE_NODES 256u
 #define OTP__RESERVE_BYTES ((size_t)256)
 
@@ -3211,11 +3210,33 @@ OTP__INLINE void otp__node_free(otp__sched *s, otp__node *n)
     else otp__mem_put(s, n, cls);
 }
 
-/* Sends a signal without a payload. False when memory is out. */
+static OTP__COLD otp__node *otp__reserve_node(uint64_t from, uint64_t to, int tag, unsigned kind)
+{
+    otp__node *n = otp__reserve_take();
+    if (!n) return NULL;
+    n->to = to;
+    n->m.tag = tag;
+    n->m.flags = kind | OTP__CLASS_BIG << OTP__F_CLASS_SHIFT | OTP__F_RESERVE;
+    n->m.from.id = from;
+    n->m.ref.id = 0;
+    n->m.size = 0;
+    n->m.data = (char *)n + 64;
+    return n;
+}
+
+/* A signal that has no way to fail: answers, and what takes back an earlier one. */
+static otp__node *otp__node_sure(otp__sched *s, uint64_t from, uint64_t to, int tag, unsigned kind)
+{
+    otp__node *n = otp__node_new(s, from, to, tag, kind, 0);
+    return otp__likely(n != NULL) ? n : otp__reserve_node(from, to, tag, kind);
+}
+
+/* Sends a signal without a payload. False when memory is out; the requests, which can tell it, leave the reserve alone. */
 static bool otp__signal(otp__sched *s, uint64_t from, uint64_t to, unsigned kind, uint64_t ref)
 {
     otp__proc *p = otp__find(to);
-    otp__node *n = otp__node_new(s, from, to, 0, kind, 0);
+    bool request = kind == OTP__K_LINK || kind == OTP__K_MONITOR;
+    otp__node *n = request ? otp__node_new(s, from, to, 0, kind, 0) : otp__node_sure(s, from, to, 0, kind);
     if (!n) return false;
     n->m.ref.id = ref;
     if (!p || !otp__push(s, p, n)) otp__undeliverable(s, n);
@@ -3239,17 +3260,11 @@ static otp__node *otp__why_node(otp__sched *s, uint64_t from, uint64_t to, int t
     return n;
 }
 
-/* The same from the reserve; NULL when that is used up, too. */
+/* The same from the reserve; NULL when that is used up, too. A text is cut to what fits. */
 static OTP__COLD otp__node *otp__why_reserve(uint64_t from, uint64_t to, int tag, unsigned kind, const otp_reason *r)
 {
-    otp__node *n = otp__reserve_take();
+    otp__node *n = otp__reserve_node(from, to, tag, kind);
     if (!n) return NULL;
-    n->to = to;
-    n->m.tag = tag;
-    n->m.flags = kind | OTP__CLASS_BIG << OTP__F_CLASS_SHIFT | OTP__F_RESERVE;
-    n->m.from.id = from;
-    n->m.ref.id = 0;
-    n->m.data = (char *)n + 64;
     otp__why *w = (otp__why *)(uintptr_t)n->m.data;
     w->r = *r;
     w->name = NULL;
@@ -4733,7 +4748,7 @@ static OTP__NOINLINE void otp__close_tell(otp__sched *s, otp__proc *p, uint64_t 
         case OTP__R_REQ_OUT: (void)otp__signal(s, pid, e.who, OTP__K_DEMONITOR, e.key); break;
         case OTP__R_SUSPEND: {
             otp__proc *q = otp__find(e.who);
-            otp__node *n = otp__node_new(s, pid, e.who, e.count, OTP__K_RESUME, 0);
+            otp__node *n = otp__node_sure(s, pid, e.who, e.count, OTP__K_RESUME);
             if (n && (!q || !otp__push(s, q, n))) otp__node_free(s, n);
             break;
         }
@@ -5238,7 +5253,12 @@ static OTP__NOINLINE void otp__hand_slow(otp__thread *t, otp__proc *p, otp__node
     if (n->m.flags & OTP__F_CALL) {
         if (p->req_ref) {   /* the one before has not been answered yet: remember it in the table */
             otp__ent *e = otp__rel_add(t->p, p, p->req_ref, OTP__R_REQ_IN);
-            if (e) e->who = p->req_from;
+            if (e) {
+                e->who = p->req_from;
+            } else {    /* our end could not be told to that caller: it is told now that there will be no answer */
+                otp_reason why = otp_reason_make(OTP_REASON_SYSTEM_LIMIT, OTP_ENOMEM, "out of memory");
+                otp__signal_why(t->p, otp__pid(p), p->req_from, OTP__K_DOWN, 0, p->req_ref, &why);
+            }
         }
         p->req_ref = n->m.ref.id;
         p->req_from = n->m.from.id;
@@ -5900,21 +5920,29 @@ int otp_link(otp_pid pid)
 {
     otp__thread *t = otp__in_proc();
     otp__proc *p = t->cur;
+    int rc = 0;
     if (pid.id != otp__pid(p)) {
         otp__ent *e = otp__rel_find(p, pid.id | OTP__KEY_PID);
         if (!e || e->count == 0) {
             if (!e) e = otp__rel_add(t->p, p, pid.id | OTP__KEY_PID, OTP__R_LINK);
-            if (e) {
+            if (!e) {
+                rc = OTP_ENOMEM;
+            } else {
                 e->who = pid.id;
                 e->count = 1;
-                (void)otp__signal(t->p, otp__pid(p), pid.id, OTP__K_LINK, 0);
+                if (!otp__signal(t->p, otp__pid(p), pid.id, OTP__K_LINK, 0)) {
+                    rc = OTP_ENOMEM;
+                    e = otp__rel_find(p, pid.id | OTP__KEY_PID);
+                    e->count = 0;
+                    if (!e->ack) otp__rel_remove(t->p, p, e);
+                }
                 if (otp__arrived(p) && !(p->flags & OTP__P_EXITING)) t = otp__take_in(t); /* it may have been dead */
             }
         }
     }
     t = otp__count(t, 2);
     otp__out(t);
-    return 0;
+    return rc;
 }
 
 int otp_unlink(otp_pid pid)
@@ -5941,7 +5969,11 @@ static otp_ref otp__monitor(otp_pid pid, const otp_monitor_opts *o, const char *
     char *copy = NULL;
     if (name) {
         copy = otp__new(t->p, strlen(name) + 1);
-        if (copy) (void)strcpy(copy, name);
+        if (!copy) {
+            otp__out(t);
+            return ref;
+        }
+        (void)strcpy(copy, name);
     }
     uint64_t id = otp__ref_new(t->p);
     if (pid.id == otp__pid(p)) {
@@ -5960,7 +5992,13 @@ static otp_ref otp__monitor(otp_pid pid, const otp_monitor_opts *o, const char *
             e->tag = o ? o->tag : 0;
             e->mode = o ? (uint8_t)o->alias : OTP_ALIAS_NONE;
             otp__mark(p, id);
-            if (!otp__signal(t->p, otp__pid(p), pid.id, OTP__K_MONITOR, id)) ref.id = 0;
+            if (!otp__signal(t->p, otp__pid(p), pid.id, OTP__K_MONITOR, id)) {
+                ref.id = 0;
+                e = otp__rel_find(p, id);
+                otp__rel_remove(t->p, p, e);
+            }
+        } else if (copy) {
+            otp__delete(t->p, copy, strlen(copy) + 1);
         }
     }
     t = otp__count(t, 2);
@@ -6192,7 +6230,7 @@ void *otp_erase(const char *key)
 static otp__node *otp__ask(otp__thread **t, uint64_t to, unsigned kind, int what, int64_t ms)
 {
     otp__proc *p = (*t)->cur, *q = otp__find(to);
-    otp__node *n = otp__node_new((*t)->p, otp__pid(p), to, what, kind, 0);
+    otp__node *n = otp__node_sure((*t)->p, otp__pid(p), to, what, kind);
     if (!n) return NULL;
     uint64_t ref = otp__ref_new((*t)->p);
     n->m.ref.id = ref;
@@ -6238,6 +6276,11 @@ int otp_suspend_process(otp_pid pid)
             if (e) {
                 e->who = pid.id;
                 e->count++;
+            } else {    /* nobody could take it back */
+                otp__proc *q = otp__find(pid.id);
+                n = otp__node_sure(t->p, otp__pid(p), pid.id, 1, OTP__K_RESUME);
+                if (n && (!q || !otp__push(t->p, q, n))) otp__node_free(t->p, n);
+                rc = OTP_ENOMEM;
             }
         }
     }
@@ -6253,7 +6296,7 @@ int otp_resume_process(otp_pid pid)
     int rc = e ? 0 : OTP_ENOENT;
     if (e) {
         if (--e->count == 0) otp__rel_remove(t->p, p, e);
-        otp__node *n = otp__node_new(t->p, otp__pid(p), pid.id, 1, OTP__K_RESUME, 0);
+        otp__node *n = otp__node_sure(t->p, otp__pid(p), pid.id, 1, OTP__K_RESUME);
         if (n && (!q || !otp__push(t->p, q, n))) otp__node_free(t->p, n);
     }
     otp__out(t);
@@ -6289,7 +6332,9 @@ OTP__INLINE otp_ref otp__timer_start(const otp_timer_opts *o)
     otp__node *n = otp__get(&otp__rt.up) ? otp__node_copy(t, o->to.id, o->timeout ? OTP_TIMEOUT_TAG : o->tag,
                                                           OTP__K_MSG, o->data, o->size)
                                          : NULL;
-    otp__timer *tm = n ? otp__timer_new(s) : NULL;
+    bool more = o->interval || o->name;
+    otp__tmore *what = n && more ? otp__timer_more(s, o) : NULL;
+    otp__timer *tm = n && (!more || what) ? otp__timer_new(s) : NULL;
     if (otp__likely(tm != NULL)) {
         uint32_t gen = otp__get(&tm->state) >> 2;
         ref.id = OTP__TIMER_REF | (uint64_t)gen << 32 | tm->index;
@@ -6300,12 +6345,13 @@ OTP__INLINE otp_ref otp__timer_start(const otp_timer_opts *o)
         otp__put_rlx(&tm->due, otp__timer_due(s, o));
         otp__put_rlx(&tm->to, o->name ? OTP__BY_NAME : o->to.id);
         tm->node = n;
-        tm->more = o->interval || o->name ? otp__timer_more(s, o) : NULL;
+        tm->more = what;
         otp__put_rel(&tm->state, gen << 2 | OTP__TIMER_ARMED);
         if (otp__likely(s && !s->main)) otp__timer_insert(s, tm);
         else otp__timer_inject(tm);
     } else if (n) {
         otp__node_free(s, n);
+        if (what) otp__delete(s, what, sizeof *what);
     }
     t = otp__count(t, 1);
     otp__out(t);
@@ -8465,8 +8511,12 @@ int otp_start(const otp_opts *opts)
         sa.sa_flags = SA_RESTART | SA_ONSTACK;
         (void)sigaction(o.dump_signal, &sa, NULL);
     }
-    for (int i = 0; i <= otp__rt.nscheds && rc == 0; i++)
-        if ((otp__rt.sched[i] = otp__sched_new(i)) == NULL) rc = OTP_ENOMEM;
+    for (int i = 0; i <= otp__rt.nscheds && rc == 0; i++) {
+        otp__sched *s = otp__rt.sched[i] = otp__sched_new(i);
+        otp__stack *k = s ? otp__stack_take(s) : NULL;      /* the first one of its loop */
+        if (k) otp__stack_put(s, k);
+        else rc = OTP_ENOMEM;
+    }
 #ifdef OTP__LINUX
     if (!otp__rt.main_event_up) {
         otp__rt.main_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -8781,12 +8831,16 @@ static void otp__answer_ask(otp__sched *s, otp__proc *p, otp__node *n)
     size_t size = what == OTP__ASK_INFO ? sizeof(otp_info) : 0;
     if (what >= OTP__ASK_RELATION) size = otp__relations(p, what - OTP__ASK_RELATION, NULL, 0) * sizeof(otp_pid);
     otp__node *r = otp__node_new(s, me, from, 0, OTP__K_REPLY, size);
+    bool short_of = !r && size > 0;
+    if (!r) r = otp__reserve_node(me, from, 0, OTP__K_REPLY);   /* without what was asked for, if that is more than alive */
     if (!r) {
         otp__undeliverable(s, n);
         return;
     }
     r->m.ref.id = ref;
-    if (what == OTP__ASK_INFO) {
+    if (short_of) {
+        r->m.flags |= OTP__F_ERROR;
+    } else if (what == OTP__ASK_INFO) {
         otp_info *o = (otp_info *)(uintptr_t)r->m.data;
         otp__info_fill(p, o, true);
         if (o->state == OTP_STATE_RUNNING ||
@@ -8843,6 +8897,7 @@ int otp_process_info(otp_pid pid, otp_info *out)
         otp__node *n = otp__ask(&t, pid.id, OTP__K_ASK, OTP__ASK_INFO, 5000);
         if (!n) rc = OTP_ETIMEOUT;
         else if ((n->m.flags & OTP__K_MASK) == OTP__K_DOWN) rc = OTP_ENOPROC;
+        else if (n->m.flags & OTP__F_ERROR) rc = OTP_ENOMEM;
         else memcpy(out, n->m.data, sizeof *out);
         if (n) otp__node_free(t->p, n);
     }
@@ -8863,6 +8918,7 @@ int64_t otp_process_relations(otp_pid pid, enum otp_relation what, otp_pid *out,
         otp__node *n = otp__ask(&t, pid.id, OTP__K_ASK, OTP__ASK_RELATION + (int)what, 5000);
         if (!n) rc = OTP_ETIMEOUT;
         else if ((n->m.flags & OTP__K_MASK) == OTP__K_DOWN) rc = OTP_ENOPROC;
+        else if (n->m.flags & OTP__F_ERROR) rc = OTP_ENOMEM;
         else {
             size_t all = n->m.size / sizeof(otp_pid);
             rc = (int64_t)all;

@@ -1820,6 +1820,8 @@ struct otp__thread {
     char who[160];              /* the process that held it */
     otp__node *copying;         /* user bytes are being copied: a fault here is the process's, and this node is freed */
     otp__fault fault;
+    otp__ctx walk;              /* where the fault handler goes on when its own walk over the stack faults */
+    bool walking, walk_lost;
     bool quit;
 };
 
@@ -6958,6 +6960,42 @@ static _Unwind_Reason_Code otp__walk_step(struct _Unwind_Context *c, void *arg)
     return w->f->depth < 24 ? _URC_NO_REASON : _URC_END_OF_STACK;
 }
 
+/* Walks over the frames that have faulted. What they saved may be garbage, which the unwinder follows: a fault of its
+   own makes the swap below come back a second time, with what was found until then. Everything that is used after it
+   lives across the call of the unwinder, too, so the compiler keeps it where it was. */
+static OTP__NOINLINE void otp__walk_guarded(otp__walk *w)
+{
+    otp__thread *t = otp__self_thread();
+    t->walk_lost = false;
+    otp__ctx_swap(&t->walk, &t->walk);
+    t = otp__self_thread();
+    if (!t->walk_lost) {
+        t->walking = true;
+        (void)_Unwind_Backtrace(otp__walk_step, w);
+    }
+    t->walking = false;
+}
+
+static void otp__uc_resume(ucontext_t *u, const otp__ctx *at)
+{
+#if defined(__x86_64__)
+    u->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)at->pc;
+    u->uc_mcontext.gregs[REG_RSP] = (greg_t)(uintptr_t)at->sp;
+    u->uc_mcontext.gregs[REG_RBP] = (greg_t)(uintptr_t)at->fp;
+    u->uc_mcontext.gregs[REG_RBX] = (greg_t)(uintptr_t)at->bx;
+#elif defined(__aarch64__)
+    u->uc_mcontext.pc = (uintptr_t)at->pc;
+    u->uc_mcontext.sp = (uintptr_t)at->sp;
+    u->uc_mcontext.regs[29] = (uintptr_t)at->fp;
+    u->uc_mcontext.regs[19] = (uintptr_t)at->bx;
+#else
+    u->uc_mcontext.__gregs[0] = (uintptr_t)at->pc;
+    u->uc_mcontext.__gregs[2] = (uintptr_t)at->sp;
+    u->uc_mcontext.__gregs[8] = (uintptr_t)at->fp;
+    u->uc_mcontext.__gregs[9] = (uintptr_t)at->bx;
+#endif
+}
+
 static uintptr_t otp__uc_pc(const ucontext_t *u)
 {
 #if defined(__x86_64__)
@@ -7035,6 +7073,12 @@ static void otp__fault_handler(int sig, siginfo_t *si, void *uc)
     ucontext_t *u = uc;
     otp__thread *t = otp__self_thread();
     otp__proc *p = t ? t->cur : NULL;
+    if (t && t->walking) {
+        t->walking = false;
+        t->walk_lost = true;
+        otp__uc_resume(u, &t->walk);
+        return;
+    }
     bool own = sig == SIGABRT ? si->si_code == SI_TKILL && si->si_pid == getpid() : si->si_code > 0;
     bool outside = t && (otp__get(&t->in_rt) == 0 || t->copying);
     if (!p || !own || !outside || !p->stack || (p->flags & OTP__P_GUEST)) {
@@ -7057,7 +7101,7 @@ static void otp__fault_handler(int sig, siginfo_t *si, void *uc)
         otp__walk w = { f, otp__uc_pc(u), false, false, 0, 0 };
         Dl_info module;
         if (dladdr((void *)w.pc, &module)) {
-            (void)_Unwind_Backtrace(otp__walk_step, &w);
+            otp__walk_guarded(&w);
         } else {    /* a call of something that is no code: the unwinder would read there */
             f->ip[f->depth++] = (void *)w.pc;
 #if defined(__x86_64__)
@@ -7122,7 +7166,7 @@ static void otp__fault_start(void)
     struct sigaction sa;
     memset(&sa, 0, sizeof sa);
     sa.sa_sigaction = otp__fault_handler;
-    sa.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;     /* NODEFER: see otp__walk_guarded */
     (void)sigemptyset(&sa.sa_mask);
     for (size_t i = 0; i < sizeof otp__fault_signals / sizeof otp__fault_signals[0]; i++)
         (void)sigaction(otp__fault_signals[i], &sa, &otp__old_action[otp__fault_signals[i]]);

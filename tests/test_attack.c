@@ -18,7 +18,6 @@ enum { GO = 1, ASK, BAD, NOTE };
 
 static volatile uintptr_t wild = 24;
 static volatile int sink, zero;
-static volatile bool never;
 
 RAW static void fault(void) { *(volatile int *)wild = 1; }
 static void crash(void *arg) { (void)arg; fault(); }
@@ -367,6 +366,7 @@ RAW static void smash(char *at, size_t n)
 {
     for (volatile size_t i = 0; i < n; i++) at[i] = 0x41;
 }
+#if !defined(__clang__)
 __attribute__((noinline, optimize("stack-protector-all"))) static void smashes_its_frame(void *arg)
 {
     char b[16];
@@ -374,6 +374,9 @@ __attribute__((noinline, optimize("stack-protector-all"))) static void smashes_i
     smash(b, 64);
     sink = b[3];
 }
+#else
+static void smashes_its_frame(void *arg) { (void)arg; smash((char *)&(int){ 0 }, 1); }
+#endif
 
 static void raises_segv(void *arg) { (void)arg; (void)raise(SIGSEGV); }
 static void kills_with_abort(void *arg)

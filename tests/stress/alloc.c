@@ -1,13 +1,13 @@
 /* alloc.c: every test of the suite with its n-th allocation (or thread start) refused, n = 1, 2, 3 … until none is left.
 
-       alloc [--each K] [--most M] [--from] [--real] [--only UNIT] [--test NAME] [--sites FILE] [--verbose]
+       alloc [--each K] [--most M] [--from] [--real] [--only UNIT] [--test NAME] [--n N] [--sites FILE] [--verbose]
 
    Each n is a child: the test runs once with the refusal, and may end as it likes, in order; then it runs once more
    without one, and must pass. A crash, a hang, a sanitizer's report, and blocks that are held afterwards beyond those
    of two undisturbed runs are failures. --each K: of the calls at one place, the first K in each test (0: all).
    --most M: each place in M tests at most (0: in all). --from: all from the n-th on are refused: then the runtime may
    give up with a line in its log, since it cannot tell that a process has ended. --real: the tests that use two
-   schedulers, real time and fds, as well. */
+   schedulers, real time and fds, as well. --n N: this one only. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static long opt_each = 1, opt_most;
+static long opt_each = 1, opt_most, opt_n;
 static bool opt_from, opt_real, opt_verbose;
 static const char *opt_only, *opt_test, *opt_sites;
 static long passed, failed, runs, gave_up, clean_errors;
@@ -91,6 +91,7 @@ static void one_test(alloc_unit *u, int i, const char *name, bool real)
     memcpy(order, alloc_state->order, (size_t)(calls + 1) * sizeof order[0]);
     for (long n = 1; n <= calls && bad < 3; n++) {
         uint16_t site = order[n];
+        if (opt_n > 0 && n != opt_n) continue;
         if (opt_each > 0 && seen[site] >= (unsigned long)opt_each) continue;
         if (seen[site]++ == 0) tests[site]++;
         if (opt_most > 0 && tests[site] > (unsigned long)opt_most) continue;
@@ -111,7 +112,8 @@ static void one_test(alloc_unit *u, int i, const char *name, bool real)
             errors += WEXITSTATUS(status) == CHILD_ERROR_FIRST;
             continue;
         }
-        printf("     replay: %s --only %s --test %s --each 0%s\n", "alloc", u->name, name, opt_from ? " --from" : "");
+        printf("     replay: alloc --only %s --test %s --each 0 --n %ld%s%s\n", u->name, name, n, opt_from ? " --from" : "",
+               real ? " --real" : "");
         show_child();
         bad++;
     }
@@ -142,7 +144,7 @@ static void write_sites(void)
 
 static int usage(const char *program)
 {
-    fprintf(stderr, "usage: %s [--each K] [--most M] [--from] [--real] [--only UNIT] [--test NAME] [--sites FILE] [--verbose]\n", program);
+    fprintf(stderr, "usage: %s [--each K] [--most M] [--from] [--real] [--only UNIT] [--test NAME] [--n N] [--sites FILE] [--verbose]\n", program);
     return 2;
 }
 
@@ -155,6 +157,7 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--verbose") == 0) opt_verbose = true;
         else if (!value) return usage(argv[0]);
         else if (strcmp(argv[i], "--each") == 0) opt_each = strtol(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--n") == 0) opt_n = strtol(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--most") == 0) opt_most = strtol(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--only") == 0) opt_only = argv[++i];
         else if (strcmp(argv[i], "--test") == 0) opt_test = argv[++i];

@@ -305,7 +305,7 @@ static void app(void *arg)
             if (!otp_same(rest[i], otp_self())) (void)otp_exit_signal(rest[i], OTP_KILL);
         otp_sleep(10000);
     }
-    otp_sleep(200000);                      /* timers to the dead have come and gone */
+    otp_sleep(2 * 3600000);                 /* timers to the dead have come and gone, and wake-ups that were not needed */
     struct held end = look();
     if (end.processes != 1) fail("processes are left", end.processes, 1);
     if (end.names != 0) fail("names are left", end.names, 0);

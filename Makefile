@@ -64,7 +64,7 @@ tsan: ## the test programs under ThreadSanitizer
 ubsan: ## the test programs under UndefinedBehaviorSanitizer alone
 	@sh tests/sanitize.sh ubsan
 
-valgrind: ## some examples and tests under Valgrind's memcheck and helgrind
+valgrind: ## some examples and tests under Valgrind's memcheck
 	@sh tests/sanitize.sh valgrind
 
 stress: ## load, refused allocations, a day of virtual time; SECONDS=60 for each build of the web (10), WHAT='web day alloc'

@@ -360,7 +360,8 @@ static void corrupts_the_heap(void *arg)
 }
 
 static void snprintf_bad(void *arg) { char b[64]; (void)arg; sink = snprintf(b, sizeof b, "%s", (const char *)wild); }
-static void strdup_bad(void *arg) { (void)arg; sink = strdup((const char *)wild) != NULL; }
+static char *volatile kept;
+static void strdup_bad(void *arg) { (void)arg; kept = strdup((const char *)wild); }
 
 RAW static void smash(char *at, size_t n)
 {

@@ -7,6 +7,8 @@ CC ?= cc
 CFLAGS ?= -O2 -g
 PORT = 6380
 WORKLOAD =
+SECONDS = 10
+WHAT =
 PREFIX = /usr/local
 DESTDIR =
 
@@ -21,8 +23,8 @@ HEADERS = $(wildcard otp*.h)
 VERSION = $(shell sed -n 's/^\#define OTP_VERSION "\(.*\)"/\1/p' otp.h)
 EXAMPLES = $(patsubst examples/%.c,build/examples/%,$(wildcard examples/*.c))
 
-.PHONY: help all tools run test check tests headers asan tsan ubsan valgrind conformance conformity rules bench examples \
-	docs snippets \
+.PHONY: help all tools run test check tests headers asan tsan ubsan valgrind stress hardening conformance conformity \
+	rules bench examples docs snippets \
 	check-docs check-format format install uninstall deps clean
 
 help: ## this list
@@ -69,11 +71,17 @@ tsan: ## the test programs under ThreadSanitizer
 ubsan: ## the test programs under UndefinedBehaviorSanitizer alone
 	@sh tests/sanitize.sh ubsan
 
-valgrind: ## some examples under Valgrind
+valgrind: ## some examples and tests under Valgrind's memcheck
 	@sh tests/sanitize.sh valgrind
 
 conformance: ## random programs on Erlang and on otp.h, compared; SEED=7 N=1000 FROM=1 chooses them
 	@SEED='$(SEED)' N='$(N)' FROM='$(FROM)' sh tests/conformance/run.sh
+
+stress: ## load, refused allocations, a day of virtual time; SECONDS=60 for each build of the web (10), WHAT='web day alloc'
+	@SECONDS_EACH=$(SECONDS) sh tests/stress.sh $(WHAT)
+
+hardening: ## the tests of switching and faults in a hardened build, and readelf on it
+	@sh tests/hardening.sh
 
 conformity: ## the table of Erlang's rules in docs/differences.md against the tests
 	@sh tools/rules.sh

@@ -570,7 +570,7 @@ int otp_await_exit(otp_pid pid, int64_t ms, otp_reason *why);
 
 /* Links the caller and pid. To a dead pid: an OTP_EXIT message with noproc if exits are trapped, else the
    caller exits with noproc. To itself: nothing.
-   returns: 0; OTP_ENOMEM
+   returns: 0; OTP_ENOMEM: there is no link
    caller: any process; may suspend
    like: erlang:link/1 */
 int otp_link(otp_pid pid);
@@ -582,19 +582,19 @@ int otp_link(otp_pid pid);
 int otp_unlink(otp_pid pid);
 
 /* Watches pid: one OTP_DOWN message when it ends, at once with noproc when it is dead.
-   returns: a new reference
+   returns: a new reference; zero when memory is out
    caller: any process; may suspend
    like: erlang:monitor/2 */
 otp_ref otp_monitor(otp_pid pid);
 
 /* Watches the process that has this name now; otp_down_name() tells the name.
-   returns: a new reference
+   returns: a new reference; zero when memory is out
    caller: any process; may suspend
    like: erlang:monitor(process, Name) */
 otp_ref otp_monitor_name(const char *name);
 
 /* The same with options; opts may be NULL.
-   returns: a new reference
+   returns: a new reference; zero when memory is out
    caller: any process; may suspend
    like: erlang:monitor/3 */
 otp_ref otp_monitor_opt(otp_pid pid, const otp_monitor_opts *opts);
@@ -1055,7 +1055,7 @@ size_t otp_processes(otp_pid *out, size_t max);
 int otp_format_pid(otp_pid pid, char *out, size_t size);
 
 /* What a process is and does, with every signal that the caller has sent it taken into account.
-   returns: 0; OTP_ENOPROC; OTP_ETIMEOUT after 5 s when it computes without a call
+   returns: 0; OTP_ENOPROC; OTP_ENOMEM; OTP_ETIMEOUT after 5 s when it computes without a call
    caller: any process; may suspend
    like: erlang:process_info/1 */
 int otp_process_info(otp_pid pid, otp_info *out);
@@ -1704,7 +1704,8 @@ enum {
     OTP__F_LINKED = 1 << 22,    /* an exit signal that came over a link */
     OTP__F_NOPROC = 1 << 23,    /* … as the answer to a link signal */
     OTP__F_STATIC = 1 << 24,    /* not from our memory */
-    OTP__F_DOWN = 1 << 25       /* a message that was a monitor's */
+    OTP__F_DOWN = 1 << 25,      /* a message that was a monitor's */
+    OTP__F_RESERVE = 1 << 26    /* from the reserve for ends that must be told (4.10), and goes back there */
 };
 
 enum {  /* otp__proc.flags */
@@ -1937,6 +1938,8 @@ struct otp__thread {
     uint64_t traced;            /* the message that a trace hook is called for */
     otp__node *copying;         /* user bytes are being copied: a fault here is the process's, and this node is freed */
     otp__fault fault;
+    otp__ctx walk;              /* where the fault handler goes on when its own walk over the stack faults */
+    bool walking, walk_lost;
     bool quit;
 #ifdef OTP_PREEMPT
     sigset_t mask;              /* the signals it usually blocks */
@@ -2001,6 +2004,8 @@ static struct otp__rt {
     char *slab_at, *slab_end;
     otp__spin guest_lock;
     otp__mem guest_mem;
+    otp__spin reserve_lock;
+    otp__node *reserve;
     otp__timer *guest_timers_free;
     /* stacks */
     otp__spin stack_lock;
@@ -3325,19 +3330,82 @@ static OTP__NOINLINE void otp__node_payload_free(otp__sched *s, otp__node *n)
         otp__shared_unref((otp_shared *)(void *)((char *)(uintptr_t)n->m.data - offsetof(otp_shared, data)));
 }
 
+/* When memory is out, processes end, and that must be told to those who wait for it: these nodes are kept for it. */
+#define OTP__RESERVE_NODES 256u
+#define OTP__RESERVE_BYTES ((size_t)256)
+
+static bool otp__reserve_start(void)
+{
+    static bool up;
+    if (up) return true;
+    char *block = OTP_MALLOC(OTP__RESERVE_NODES * OTP__RESERVE_BYTES);  /* for the life of the program */
+    if (!block) return false;
+    for (unsigned i = 0; i < OTP__RESERVE_NODES; i++) {
+        otp__node *n = (otp__node *)(void *)(block + i * OTP__RESERVE_BYTES);
+        n->next = otp__rt.reserve;
+        otp__rt.reserve = n;
+    }
+    return up = true;
+}
+
+static OTP__COLD otp__node *otp__reserve_take(void)
+{
+    otp__lock(&otp__rt.reserve_lock);
+    otp__node *n = otp__rt.reserve;
+    if (n) otp__rt.reserve = n->next;
+    otp__unlock(&otp__rt.reserve_lock);
+    return n;
+}
+
+static OTP__COLD void otp__reserve_put(otp__node *n)
+{
+    otp__lock(&otp__rt.reserve_lock);
+    n->next = otp__rt.reserve;
+    otp__rt.reserve = n;
+    otp__unlock(&otp__rt.reserve_lock);
+}
+
+static OTP__NOINLINE void otp__node_free_big(otp__node *n)
+{
+    if (n->m.flags & OTP__F_RESERVE) otp__reserve_put(n);
+    else OTP_FREE(n);
+}
+
 OTP__INLINE void otp__node_free(otp__sched *s, otp__node *n)
 {
     if (otp__unlikely(n->m.flags & (OTP__F_MOVED | OTP__F_SHARED))) otp__node_payload_free(s, n);
     unsigned cls = (n->m.flags >> OTP__F_CLASS_SHIFT) & 0xff;
-    if (otp__unlikely(cls == OTP__CLASS_BIG)) OTP_FREE(n);
+    if (otp__unlikely(cls == OTP__CLASS_BIG)) otp__node_free_big(n);
     else otp__mem_put(s, n, cls);
 }
 
-/* Sends a signal without a payload. False when memory is out. */
+static OTP__COLD otp__node *otp__reserve_node(uint64_t from, uint64_t to, int tag, unsigned kind)
+{
+    otp__node *n = otp__reserve_take();
+    if (!n) return NULL;
+    n->to = to;
+    n->m.tag = tag;
+    n->m.flags = kind | OTP__CLASS_BIG << OTP__F_CLASS_SHIFT | OTP__F_RESERVE;
+    n->m.from.id = from;
+    n->m.ref.id = 0;
+    n->m.size = 0;
+    n->m.data = (char *)n + 64;
+    return n;
+}
+
+/* A signal that has no way to fail: answers, and what takes back an earlier one. */
+static otp__node *otp__node_sure(otp__sched *s, uint64_t from, uint64_t to, int tag, unsigned kind)
+{
+    otp__node *n = otp__node_new(s, from, to, tag, kind, 0);
+    return otp__likely(n != NULL) ? n : otp__reserve_node(from, to, tag, kind);
+}
+
+/* Sends a signal without a payload. False when memory is out; the requests, which can tell it, leave the reserve alone. */
 static bool otp__signal(otp__sched *s, uint64_t from, uint64_t to, unsigned kind, uint64_t ref)
 {
     otp__proc *p = otp__find(to);
-    otp__node *n = otp__node_new(s, from, to, 0, kind, 0);
+    bool request = kind == OTP__K_LINK || kind == OTP__K_MONITOR;
+    otp__node *n = request ? otp__node_new(s, from, to, 0, kind, 0) : otp__node_sure(s, from, to, 0, kind);
     if (!n) return false;
     n->m.ref.id = ref;
     if (!p || !otp__push(s, p, n)) otp__undeliverable(s, n);
@@ -3361,14 +3429,36 @@ static otp__node *otp__why_node(otp__sched *s, uint64_t from, uint64_t to, int t
     return n;
 }
 
-/* Sends an exit or down signal. Out of memory here would leave somebody waiting for ever: the program ends. */
+/* The same from the reserve; NULL when that is used up, too. A text is cut to what fits. */
+static OTP__COLD otp__node *otp__why_reserve(uint64_t from, uint64_t to, int tag, unsigned kind, const otp_reason *r)
+{
+    otp__node *n = otp__reserve_node(from, to, tag, kind);
+    if (!n) return NULL;
+    otp__why *w = (otp__why *)(uintptr_t)n->m.data;
+    w->r = *r;
+    w->name = NULL;
+    n->m.size = sizeof *w;
+    if (r->text) {
+        size_t room = OTP__RESERVE_BYTES - 64 - sizeof *w, text = strlen(r->text);
+        if (text >= room) text = room - 1;
+        char *copy = memcpy(w + 1, r->text, text);
+        copy[text] = 0;
+        w->r.text = copy;
+        n->m.size += text + 1;
+    }
+    return n;
+}
+
+/* Sends an exit or down signal. When the reserve is used up as well, somebody would wait for ever: the program ends. */
 static void otp__signal_why(otp__sched *s, uint64_t from, uint64_t to, unsigned kind, unsigned flags, uint64_t ref,
                             const otp_reason *r)
 {
     otp__proc *p = otp__find(to);
     if (!p) return;     /* exit and down signals ask for no answer */
-    otp__node *n = otp__why_node(s, from, to, kind == OTP__K_DOWN ? OTP_DOWN : OTP_EXIT, kind | flags, r, NULL);
-    if (!n) {
+    int tag = kind == OTP__K_DOWN ? OTP_DOWN : OTP_EXIT;
+    otp__node *n = otp__why_node(s, from, to, tag, kind | flags, r, NULL);
+    if (otp__unlikely(!n)) n = otp__why_reserve(from, to, tag, kind | flags, r);
+    if (otp__unlikely(!n)) {
         otp__log(OTP_LOG_ERROR, "out of memory for an exit signal: giving up");
         OTP_ABORT();
         return;
@@ -4139,10 +4229,14 @@ OTP__INLINE int64_t otp__due_ms(int64_t ns) { return (ns + 999999) / 1000000; }
 
 /* Has process p, which is the caller's, look again at `deadline` (ns) or soon after. At most one entry per process
    is armed unless an earlier one is needed; entries are never cancelled, a late one only hints. */
-static OTP__NOINLINE void otp__arm_slow(otp__sched *s, otp__proc *p, int64_t deadline, int64_t now)
+/* False when memory is out: then the caller must not park, but look again and again. */
+static OTP__NOINLINE bool otp__arm_slow(otp__sched *s, otp__proc *p, int64_t deadline, int64_t now)
 {
     otp__timer *tm = otp__timer_new(s);
-    if (!tm) return;    /* without memory a timeout comes late, with whatever wakes the process */
+    if (otp__unlikely(!tm)) {
+        if (otp__rt.det) s->vnow += 1000000;    /* virtual time would stand still */
+        return false;
+    }
     otp__put_rlx(&tm->due, otp__due_ms(deadline));
     otp__put_rlx(&tm->to, otp__pid(p));
     tm->node = NULL;
@@ -4151,12 +4245,13 @@ static OTP__NOINLINE void otp__arm_slow(otp__sched *s, otp__proc *p, int64_t dea
     p->armed = deadline;
     if (otp__unlikely(s->main)) otp__timer_inject(tm);
     else otp__timer_insert(s, tm, now);
+    return true;
 }
 
-OTP__INLINE void otp__arm(otp__sched *s, otp__proc *p, int64_t deadline, int64_t now)
+OTP__INLINE bool otp__arm(otp__sched *s, otp__proc *p, int64_t deadline, int64_t now)
 {
-    if (p->armed > now && p->armed <= deadline && !otp__rt.det) return;
-    otp__arm_slow(s, p, deadline, now);
+    if (p->armed > now && p->armed <= deadline && !otp__rt.det) return true;
+    return otp__arm_slow(s, p, deadline, now);
 }
 
 static int otp__name_find(const char *name, uint64_t *pid);
@@ -4983,7 +5078,7 @@ static OTP__NOINLINE void otp__close_tell(otp__sched *s, otp__proc *p, uint64_t 
         case OTP__R_REQ_OUT: (void)otp__signal(s, pid, e.who, OTP__K_DEMONITOR, e.key); break;
         case OTP__R_SUSPEND: {
             otp__proc *q = otp__find(e.who);
-            otp__node *n = otp__node_new(s, pid, e.who, e.count, OTP__K_RESUME, 0);
+            otp__node *n = otp__node_sure(s, pid, e.who, e.count, OTP__K_RESUME);
             if (n && (!q || !otp__push(s, q, n))) otp__node_free(s, n);
             break;
         }
@@ -5470,7 +5565,7 @@ OTP__INLINE otp__thread *otp__wait(otp__thread *t, unsigned act, int64_t deadlin
     otp__proc *p = t->cur;
     otp__put_rlx(&p->waits, (uint8_t)(why | (deadline ? OTP__TIMED : 0)));
     if (otp__unlikely(p->special) && (p->flags & OTP__P_GUEST)) return otp__guest_wait(t, act, deadline);
-    if (deadline) otp__arm(t->p, p, deadline, now);
+    if (deadline && otp__unlikely(!otp__arm(t->p, p, deadline, now))) act = OTP__ACT_YIELD;
     return otp__suspend(t, act);
 }
 
@@ -5530,8 +5625,14 @@ static OTP__NOINLINE void otp__hand_slow(otp__thread *t, otp__proc *p, otp__node
     if (n->m.flags & OTP__F_CALL) {
         bool start = (p->has & OTP__HAS_START) != 0;    /* a request in init: the starter's keeps its place */
         if (p->req_ref) {   /* the one before has not been answered yet: remember it in the table */
-            otp__ent *e = otp__rel_add(t->p, p, start ? n->m.ref.id : p->req_ref, OTP__R_REQ_IN);
-            if (e) e->who = start ? n->m.from.id : p->req_from;
+            uint64_t ref = start ? n->m.ref.id : p->req_ref, from = start ? n->m.from.id : p->req_from;
+            otp__ent *e = otp__rel_add(t->p, p, ref, OTP__R_REQ_IN);
+            if (e) {
+                e->who = from;
+            } else {    /* our end could not be told to that caller: it is told now that there will be no answer */
+                otp_reason why = otp_reason_make(OTP_REASON_SYSTEM_LIMIT, OTP_ENOMEM, "out of memory");
+                otp__signal_why(t->p, otp__pid(p), from, OTP__K_DOWN, 0, ref, &why);
+            }
         }
         if (!start) otp__req_in(p, n);
     }
@@ -6336,13 +6437,15 @@ int otp_link(otp_pid pid)
             if (!e) e = otp__rel_add(t->p, p, pid.id | OTP__KEY_PID, OTP__R_LINK);
             if (!e) {
                 rc = OTP_ENOMEM;
-            } else if (!otp__signal(t->p, otp__pid(p), pid.id, OTP__K_LINK, 0)) {
-                rc = OTP_ENOMEM;
-                e = otp__rel_find(p, pid.id | OTP__KEY_PID);
-                if (!e->ack) otp__rel_remove(t->p, p, e);
             } else {
                 e->who = pid.id;
                 e->count = 1;
+                if (!otp__signal(t->p, otp__pid(p), pid.id, OTP__K_LINK, 0)) {
+                    rc = OTP_ENOMEM;
+                    e = otp__rel_find(p, pid.id | OTP__KEY_PID);
+                    e->count = 0;
+                    if (!e->ack) otp__rel_remove(t->p, p, e);
+                }
                 if (otp__arrived(p) && !(p->flags & OTP__P_EXITING)) t = otp__take_in(t); /* it may have been dead */
             }
         }
@@ -6376,7 +6479,11 @@ static otp_ref otp__monitor(otp_pid pid, const otp_monitor_opts *o, const char *
     char *copy = NULL;
     if (name) {
         copy = otp__new(t->p, strlen(name) + 1);
-        if (copy) (void)strcpy(copy, name);
+        if (!copy) {
+            otp__out(t);
+            return ref;
+        }
+        (void)strcpy(copy, name);
     }
     uint64_t id = otp__ref_new(t->p);
     if (pid.id == otp__pid(p)) {
@@ -6391,7 +6498,13 @@ static otp_ref otp__monitor(otp_pid pid, const otp_monitor_opts *o, const char *
             e->tag = o ? o->tag : 0;
             e->mode = o ? (uint8_t)o->alias : OTP_ALIAS_NONE;
             otp__mark(p, id);
-            if (!otp__signal(t->p, otp__pid(p), pid.id, OTP__K_MONITOR, id)) ref.id = 0;
+            if (!otp__signal(t->p, otp__pid(p), pid.id, OTP__K_MONITOR, id)) {
+                ref.id = 0;
+                e = otp__rel_find(p, id);
+                otp__rel_remove(t->p, p, e);
+            }
+        } else if (copy) {
+            otp__delete(t->p, copy, strlen(copy) + 1);
         }
     }
     t = otp__count(t, 2);
@@ -6623,7 +6736,7 @@ void *otp_erase(const char *key)
 static otp__node *otp__ask(otp__thread **t, uint64_t to, unsigned kind, int what, int64_t ms)
 {
     otp__proc *p = (*t)->cur, *q = otp__find(to);
-    otp__node *n = otp__node_new((*t)->p, otp__pid(p), to, what, kind, 0);
+    otp__node *n = otp__node_sure((*t)->p, otp__pid(p), to, what, kind);
     if (!n) return NULL;
     uint64_t ref = otp__ref_new((*t)->p);
     n->m.ref.id = ref;
@@ -6670,6 +6783,11 @@ int otp_suspend_process(otp_pid pid)
             if (e) {
                 e->who = pid.id;
                 e->count++;
+            } else {    /* nobody could take it back */
+                otp__proc *q = otp__find(pid.id);
+                n = otp__node_sure(t->p, otp__pid(p), pid.id, 1, OTP__K_RESUME);
+                if (n && (!q || !otp__push(t->p, q, n))) otp__node_free(t->p, n);
+                rc = OTP_ENOMEM;
             }
         }
     }
@@ -6684,7 +6802,7 @@ int otp_resume_process(otp_pid pid)
     otp__ent *e = otp__rel_find(p, pid.id | OTP__KEY_SUSPEND);
     int rc = e ? 0 : OTP_ENOENT;
     if (e) {
-        otp__node *n = otp__node_new(t->p, otp__pid(p), pid.id, 1, OTP__K_RESUME, 0);
+        otp__node *n = otp__node_sure(t->p, otp__pid(p), pid.id, 1, OTP__K_RESUME);
         if (n && (!q || !otp__push(t->p, q, n))) {
             otp__node_free(t->p, n);
             rc = OTP_ENOPROC;
@@ -6723,7 +6841,9 @@ OTP__INLINE otp_ref otp__timer_start(const otp_timer_opts *o)
     otp__node *n = otp__get(&otp__rt.up) ? otp__node_copy(t, o->to.id, o->timeout ? OTP_TIMEOUT_TAG : o->tag,
                                                           OTP__K_MSG, o->data, o->size)
                                          : NULL;
-    otp__timer *tm = n ? otp__timer_new(s) : NULL;
+    bool more = o->interval || o->name;
+    otp__tmore *what = n && more ? otp__timer_more(s, o) : NULL;
+    otp__timer *tm = n && (!more || what) ? otp__timer_new(s) : NULL;
     if (otp__likely(tm != NULL)) {
         uint32_t gen = otp__get(&tm->state) >> 2;
         ref.id = OTP__TIMER_REF | (uint64_t)gen << 32 | tm->index;
@@ -6735,12 +6855,13 @@ OTP__INLINE otp_ref otp__timer_start(const otp_timer_opts *o)
         otp__put_rlx(&tm->due, otp__timer_due(s, o, &now));
         otp__put_rlx(&tm->to, o->name ? OTP__BY_NAME : o->to.id);
         tm->node = n;
-        tm->more = o->interval || o->name ? otp__timer_more(s, o) : NULL;
+        tm->more = what;
         otp__put_rel(&tm->state, gen << 2 | OTP__TIMER_ARMED);
         if (otp__likely(s && !s->main)) otp__timer_insert(s, tm, now);
         else otp__timer_inject(tm);
     } else if (n) {
         otp__node_free(s, n);
+        if (what) otp__delete(s, what, sizeof *what);
     }
     t = otp__count(t, 1);
     otp__out(t);
@@ -7081,6 +7202,7 @@ static OTP__NOINLINE void otp__handler_run(void *arg)
             otp__drop_cur(t, p);
             continue;
         }
+        p->act = OTP__ACT_PARK;
         if (otp__unlikely(p->has & OTP__HAS_IDLE) && !(p->flags & OTP__P_SYS_SUSPENDED)) {
             int64_t now = otp__now(t->p);
             if (now >= p->deadline) {
@@ -7088,10 +7210,9 @@ static OTP__NOINLINE void otp__handler_run(void *arg)
                 t = otp__handler_pseudo(t, p, OTP_IDLE, NULL);
                 continue;
             }
-            otp__arm(t->p, p, p->deadline, now);
+            if (!otp__arm(t->p, p, p->deadline, now)) p->act = OTP__ACT_YIELD;
         }
         otp__put_rlx(&p->waits, p->has & OTP__HAS_IDLE ? OTP_WAITS_MESSAGE | OTP__TIMED : OTP_WAITS_MESSAGE);
-        p->act = OTP__ACT_PARK;
         break;
     }
     otp__out(t);
@@ -7501,6 +7622,42 @@ static _Unwind_Reason_Code otp__walk_step(struct _Unwind_Context *c, void *arg)
     return w->f->depth < 24 ? _URC_NO_REASON : _URC_END_OF_STACK;
 }
 
+/* Walks over the frames that have faulted. What they saved may be garbage, which the unwinder follows: a fault of its
+   own makes the swap below come back a second time, with what was found until then. Everything that is used after it
+   lives across the call of the unwinder, too, so the compiler keeps it where it was. */
+static OTP__NOINLINE void otp__walk_guarded(otp__walk *w)
+{
+    otp__thread *t = otp__self_thread();
+    t->walk_lost = false;
+    otp__ctx_swap(&t->walk, &t->walk);
+    t = otp__self_thread();
+    if (!t->walk_lost) {
+        t->walking = true;
+        (void)_Unwind_Backtrace(otp__walk_step, w);
+    }
+    t->walking = false;
+}
+
+static void otp__uc_resume(ucontext_t *u, const otp__ctx *at)
+{
+#if defined(__x86_64__)
+    u->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)at->pc;
+    u->uc_mcontext.gregs[REG_RSP] = (greg_t)(uintptr_t)at->sp;
+    u->uc_mcontext.gregs[REG_RBP] = (greg_t)(uintptr_t)at->fp;
+    u->uc_mcontext.gregs[REG_RBX] = (greg_t)(uintptr_t)at->bx;
+#elif defined(__aarch64__)
+    u->uc_mcontext.pc = (uintptr_t)at->pc;
+    u->uc_mcontext.sp = (uintptr_t)at->sp;
+    u->uc_mcontext.regs[29] = (uintptr_t)at->fp;
+    u->uc_mcontext.regs[19] = (uintptr_t)at->bx;
+#else
+    u->uc_mcontext.__gregs[0] = (uintptr_t)at->pc;
+    u->uc_mcontext.__gregs[2] = (uintptr_t)at->sp;
+    u->uc_mcontext.__gregs[8] = (uintptr_t)at->fp;
+    u->uc_mcontext.__gregs[9] = (uintptr_t)at->bx;
+#endif
+}
+
 static uintptr_t otp__uc_pc(const ucontext_t *u)
 {
 #if defined(__x86_64__)
@@ -7578,6 +7735,12 @@ static void otp__fault_handler(int sig, siginfo_t *si, void *uc)
     ucontext_t *u = uc;
     otp__thread *t = otp__self_thread();
     otp__proc *p = t ? t->cur : NULL;
+    if (t && t->walking) {
+        t->walking = false;
+        t->walk_lost = true;
+        otp__uc_resume(u, &t->walk);
+        return;
+    }
     bool own = sig == SIGABRT ? si->si_code == SI_TKILL && si->si_pid == getpid() : si->si_code > 0;
     bool outside = t && (otp__get(&t->in_rt) == 0 || t->copying);
     if (!p || !own || !outside || !p->stack || (p->flags & OTP__P_GUEST)) {
@@ -7600,7 +7763,7 @@ static void otp__fault_handler(int sig, siginfo_t *si, void *uc)
         otp__walk w = { f, otp__uc_pc(u), false, false, 0, 0 };
         Dl_info module;
         if (dladdr((void *)w.pc, &module)) {
-            (void)_Unwind_Backtrace(otp__walk_step, &w);
+            otp__walk_guarded(&w);
         } else {    /* a call of something that is no code: the unwinder would read there */
             f->ip[f->depth++] = (void *)w.pc;
 #if defined(__x86_64__)
@@ -7665,7 +7828,7 @@ static void otp__fault_start(void)
     struct sigaction sa;
     memset(&sa, 0, sizeof sa);
     sa.sa_sigaction = otp__fault_handler;
-    sa.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;     /* NODEFER: see otp__walk_guarded */
     (void)sigemptyset(&sa.sa_mask);
     for (size_t i = 0; i < sizeof otp__fault_signals / sizeof otp__fault_signals[0]; i++)
         (void)sigaction(otp__fault_signals[i], &sa, &otp__old_action[otp__fault_signals[i]]);
@@ -9013,6 +9176,11 @@ static void otp__threads_end(void)
 int otp_start(const otp_opts *opts)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (!otp__self_thread()) {      /* without memory for its record the door would end the program */
+        otp__thread *t = otp__thread_new();
+        if (!t) return OTP_ENOMEM;
+        otp__thread_free(t);
+    }
     otp__thread *self = otp__in();
     otp__out(self);
     int down = 0;
@@ -9027,6 +9195,7 @@ int otp_start(const otp_opts *opts)
         otp__rt.opts = o;
         otp__stack_resize(old);
     }
+    if (rc == 0 && !otp__reserve_start()) rc = OTP_ENOMEM;
     if (rc == 0 && !otp__poll_start()) rc = OTP_ESYSLIMIT;
     if (rc < 0) {
         otp__put_seq(&otp__rt.up, 0);
@@ -9069,8 +9238,12 @@ int otp_start(const otp_opts *opts)
         sa.sa_flags = SA_RESTART | SA_ONSTACK;
         (void)sigaction(o.dump_signal, &sa, NULL);
     }
-    for (int i = 0; i <= otp__rt.nscheds && rc == 0; i++)
-        if ((otp__rt.sched[i] = otp__sched_new(i)) == NULL) rc = OTP_ENOMEM;
+    for (int i = 0; i <= otp__rt.nscheds && rc == 0; i++) {
+        otp__sched *s = otp__rt.sched[i] = otp__sched_new(i);
+        otp__stack *k = s ? otp__stack_take(s) : NULL;      /* the first one of its loop */
+        if (k) otp__stack_put(s, k);
+        else rc = OTP_ENOMEM;
+    }
 #ifdef OTP__LINUX
     if (!otp__rt.main_event_up) {
         otp__rt.main_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -9406,12 +9579,16 @@ static void otp__answer_ask(otp__sched *s, otp__proc *p, otp__node *n)
     size_t size = what == OTP__ASK_INFO ? sizeof(otp_info) : 0;
     if (what >= OTP__ASK_RELATION) size = otp__relations(p, what - OTP__ASK_RELATION, NULL, 0) * sizeof(otp_pid);
     otp__node *r = otp__node_new(s, me, from, 0, OTP__K_REPLY, size);
+    bool short_of = !r && size > 0;
+    if (!r) r = otp__reserve_node(me, from, 0, OTP__K_REPLY);   /* without what was asked for, if that is more than alive */
     if (!r) {
         otp__undeliverable(s, n);
         return;
     }
     r->m.ref.id = ref;
-    if (what == OTP__ASK_INFO) {
+    if (short_of) {
+        r->m.flags |= OTP__F_ERROR;
+    } else if (what == OTP__ASK_INFO) {
         otp__info_asked(p, (otp_info *)(uintptr_t)r->m.data);
     } else if (what >= OTP__ASK_RELATION) {
         (void)otp__relations(p, what - OTP__ASK_RELATION, (otp_pid *)(uintptr_t)r->m.data, size / sizeof(otp_pid));
@@ -9456,6 +9633,7 @@ int otp_process_info(otp_pid pid, otp_info *out)
         otp__node *n = otp__ask(&t, pid.id, OTP__K_ASK, OTP__ASK_INFO, 5000);
         if (!n) rc = OTP_ETIMEOUT;
         else if ((n->m.flags & OTP__K_MASK) == OTP__K_DOWN) rc = OTP_ENOPROC;
+        else if (n->m.flags & OTP__F_ERROR) rc = OTP_ENOMEM;
         else memcpy(out, n->m.data, sizeof *out);
         if (n) otp__node_free(t->p, n);
     }
@@ -9476,6 +9654,7 @@ int64_t otp_process_relations(otp_pid pid, enum otp_relation what, otp_pid *out,
         otp__node *n = otp__ask(&t, pid.id, OTP__K_ASK, OTP__ASK_RELATION + (int)what, 5000);
         if (!n) rc = OTP_ETIMEOUT;
         else if ((n->m.flags & OTP__K_MASK) == OTP__K_DOWN) rc = OTP_ENOPROC;
+        else if (n->m.flags & OTP__F_ERROR) rc = OTP_ENOMEM;
         else {
             size_t all = n->m.size / sizeof(otp_pid);
             rc = (int64_t)all;

@@ -90,6 +90,12 @@ VARIANTS
             step "tests, tsan, $compiler" env CC=$compiler MODES="$modes" sh tests/sanitize.sh tsan
         fi
     done
+    for compiler in gcc clang; do
+        if have $compiler "hardened build of $compiler"; then
+            step "hardened build, $compiler" env CC=$compiler sh tests/hardening.sh
+        fi
+    done
+    step 'stress: web, a day, refused allocations' sh tests/stress.sh
     if have valgrind 'examples under valgrind'; then step 'examples under valgrind' sh tests/sanitize.sh valgrind; fi
     if have gdb 'otp-gdb.py'; then step 'gdb: live, and in cores' sh tests/gdb.sh; fi
     step 'profiles: frame pointers and perf' sh tests/perf.sh

@@ -2213,17 +2213,34 @@ OTP__INLINE void otp__mem_put(otp__sched *s, void *block, unsigned cls)
 #endif
 }
 
+/* Large blocks, 16-aligned also where malloc aligns to 8 only: 32-bit machines. */
+static void *otp__big_get(size_t bytes)
+{
+    if (_Alignof(max_align_t) >= 16) return OTP_MALLOC(bytes);
+    char *raw = bytes < SIZE_MAX - 16 ? OTP_MALLOC(bytes + 16) : NULL;
+    if (!raw) return NULL;
+    char *block = (char *)(((uintptr_t)raw + 16) & ~(uintptr_t)15);
+    ((void **)(void *)block)[-1] = raw;
+    return block;
+}
+
+static void otp__big_put(void *block)
+{
+    if (_Alignof(max_align_t) >= 16) OTP_FREE(block);
+    else OTP_FREE(((void **)block)[-1]);
+}
+
 /* Blocks of any size whose size the caller remembers. */
 static void *otp__new(otp__sched *s, size_t bytes)
 {
     unsigned cls = otp__class_of(bytes);
-    return cls == OTP__CLASS_BIG ? OTP_MALLOC(bytes) : otp__mem_get(s, cls);
+    return cls == OTP__CLASS_BIG ? otp__big_get(bytes) : otp__mem_get(s, cls);
 }
 
 static void otp__delete(otp__sched *s, void *block, size_t bytes)
 {
     unsigned cls = otp__class_of(bytes);
-    if (cls == OTP__CLASS_BIG) OTP_FREE(block);
+    if (cls == OTP__CLASS_BIG) otp__big_put(block);
     else otp__mem_put(s, block, cls);
 }
 
@@ -2252,6 +2269,7 @@ static void otp__mem_flush(otp__mem *mem)
 enum { OTP__GUARD_MADVISE, OTP__GUARD_MPROTECT, OTP__GUARD_NONE };
 #define OTP__STACK_HOT 32u      /* stacks a P keeps */
 #define OTP__STACK_GROUP 16u
+#define OTP__STACK_MAX ((SIZE_MAX >> (sizeof(size_t) > 4 ? 24 : 2)) + 1)    /* 1 TiB, or 1 GiB */
 #define OTP__STACK_KEEP 16384u  /* bytes of a cached stack that stay resident */
 
 static void otp__stack_start(void)
@@ -3117,7 +3135,7 @@ OTP__INLINE size_t otp__node_bytes(size_t payload) { return payload <= 8 ? 64 : 
 OTP__INLINE otp__node *otp__node_new(otp__sched *s, uint64_t from, uint64_t to, int tag, unsigned kind, size_t size)
 {
     unsigned cls = otp__likely(size <= 8) ? 2 : otp__class_of(otp__node_bytes(size));
-    otp__node *n = otp__unlikely(cls == OTP__CLASS_BIG) ? OTP_MALLOC(otp__node_bytes(size)) : otp__mem_get(s, cls);
+    otp__node *n = otp__unlikely(cls == OTP__CLASS_BIG) ? otp__big_get(otp__node_bytes(size)) : otp__mem_get(s, cls);
     if (otp__unlikely(!n)) return NULL;
     n->to = to;
     n->m.tag = tag;
@@ -3140,14 +3158,15 @@ struct otp_shared { atomic_uint refs; size_t size; _Alignas(16) char data[]; };
 static void otp__shared_unref(otp_shared *sh)
 {
     /* release: our reads are done before the last one frees; acquire: they all are before we free */
-    if (atomic_fetch_sub_explicit(&sh->refs, 1, memory_order_acq_rel) == 1) OTP_FREE(sh);
+    if (atomic_fetch_sub_explicit(&sh->refs, 1, memory_order_acq_rel) == 1) otp__big_put(sh);
 }
 
-struct otp__block { otp__block *next, *prev; size_t size; uint32_t cls, magic; };   /* 32 bytes; the data follows */
+/* 32 bytes; the data follows. */
+struct otp__block { _Alignas(16) otp__block *next; otp__block *prev; size_t size; uint32_t cls, magic; };
 
 static void otp__block_delete(otp__sched *s, otp__block *b)
 {
-    if (b->cls == OTP__CLASS_BIG) OTP_FREE(b);
+    if (b->cls == OTP__CLASS_BIG) otp__big_put(b);
     else otp__mem_put(s, b, b->cls);
 }
 
@@ -3162,7 +3181,7 @@ OTP__INLINE void otp__node_free(otp__sched *s, otp__node *n)
 {
     if (otp__unlikely(n->m.flags & (OTP__F_MOVED | OTP__F_SHARED))) otp__node_payload_free(s, n);
     unsigned cls = (n->m.flags >> OTP__F_CLASS_SHIFT) & 0xff;
-    if (otp__unlikely(cls == OTP__CLASS_BIG)) OTP_FREE(n);
+    if (otp__unlikely(cls == OTP__CLASS_BIG)) otp__big_put(n);
     else otp__mem_put(s, n, cls);
 }
 
@@ -5101,7 +5120,7 @@ int otp_spawn_opt_at(const otp_spawn_opts *o, otp_pid *pid, const char *place)
     if (o->arg_size && !o->arg) return OTP_EBADARG;
     if (o->name && !otp__name_ok(o->name)) return OTP_EBADARG;
     if ((unsigned)o->priority > OTP_PRIO_MAX || (unsigned)o->mailbox_full > OTP_FULL_DROP) return OTP_EBADARG;
-    if (o->stack_size && (o->stack_size < otp__min_stack() || o->stack_size > (size_t)1 << 40)) return OTP_EBADARG;
+    if (o->stack_size && (o->stack_size < otp__min_stack() || o->stack_size > OTP__STACK_MAX)) return OTP_EBADARG;
     otp__touch(o->arg, o->arg_size);
     otp__touch_text(o->label);
     if (o->monitor) o->monitor->id = 0;
@@ -5555,7 +5574,7 @@ int otp_send_alias(otp_alias to, int tag, const void *data, size_t size)
 
 otp_shared *otp_shared_new(const void *data, size_t size)
 {
-    otp_shared *sh = OTP_MALLOC(sizeof *sh + size);
+    otp_shared *sh = size <= SIZE_MAX / 2 ? otp__big_get(sizeof *sh + size) : NULL;
     if (!sh) return NULL;
     atomic_init(&sh->refs, 1);
     sh->size = size;
@@ -5567,7 +5586,7 @@ otp_shared *otp_shared_new(const void *data, size_t size)
     otp_shared **slot = otp__heap_alloc(t->p, p, sizeof held);
     otp__out(t);
     if (!slot) {
-        OTP_FREE(sh);
+        otp__big_put(sh);
         return NULL;
     }
     *slot = sh;
@@ -6550,7 +6569,7 @@ static void *otp__heap_alloc(otp__sched *s, otp__proc *p, size_t size)
     otp__ext *x = p->ext;
     if (otp__unlikely(size > SIZE_MAX / 2 || (x && x->heap_limit && size + p->heap_bytes > x->heap_limit))) return NULL;
     unsigned cls = otp__class_of(sizeof(otp__block) + size);
-    otp__block *b = otp__unlikely(cls == OTP__CLASS_BIG) ? OTP_MALLOC(sizeof(otp__block) + size) : otp__mem_get(s, cls);
+    otp__block *b = otp__unlikely(cls == OTP__CLASS_BIG) ? otp__big_get(sizeof(otp__block) + size) : otp__mem_get(s, cls);
     if (otp__unlikely(!b)) return NULL;
     b->size = size;
     b->cls = cls;
@@ -7985,7 +8004,7 @@ static void *otp__monitor_main(void *arg)
                 (void)otp__futex_wait(&otp__rt.monitor_futex, 0, 1000000000);
             otp__put_seq(&otp__rt.monitor_asleep, 0);
         } else {
-            struct timespec ts = { step / 1000000000, (long)(step % 1000000000) };
+            struct timespec ts = { (time_t)(step / 1000000000), (long)(step % 1000000000) };
             (void)nanosleep(&ts, NULL);
         }
         int64_t now = otp__clock(), report = otp__rt.opts.report_stuck;
@@ -8206,7 +8225,7 @@ static int otp__resolve(const otp_opts *in, otp_opts *o)
         o->blocking_threads < 0 || o->report_stuck < OTP_INFINITY || o->max_processes > 1u << 27 ||
         (unsigned)o->log_level > OTP_LOG_NONE)
         return OTP_EBADARG;
-    if (o->stack_size && o->stack_size < otp__min_stack()) return OTP_EBADARG;
+    if (o->stack_size && (o->stack_size < otp__min_stack() || o->stack_size > OTP__STACK_MAX)) return OTP_EBADARG;
     if (o->deterministic) o->schedulers = 1;
     if (!o->schedulers) o->schedulers = otp__cores() > OTP__MAX_SCHEDS ? OTP__MAX_SCHEDS : otp__cores();
     if (!o->max_processes) o->max_processes = 1u << 24;

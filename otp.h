@@ -83,7 +83,9 @@ extern "C" {
    OTP_REDUCTIONS 4000          reductions a process may use before it goes to the back of the line
    OTP_DEBUG                    when defined: internal checks, and misuse stops the program with its place
    OTP_NO_ASM                   when defined: the portable context switch instead of inline assembly
-   OTP_NO_VALGRIND              when defined: no Valgrind hints even if its headers are installed          */
+   OTP_NO_VALGRIND              when defined: no Valgrind hints even if its headers are installed
+   OTP_NO_LINUX                 when defined: on Linux, what other systems use (for tests): poll, no futex;
+                                with OTP_KQUEUE, which needs a sys/event.h, kqueue                         */
 
 #if defined(__GNUC__) || defined(__clang__)
 #define OTP_NORETURN __attribute__((noreturn))
@@ -1128,17 +1130,18 @@ template <class T> inline int otp__reply_value(otp_from to, const T &v) { return
 #error "otp.h: include it with OTP_IMPLEMENTATION before any system header, or compile with -D_GNU_SOURCE"
 #endif
 
-#if defined(__linux__)
+#if defined(__linux__) && !defined(OTP_NO_LINUX)
 #define OTP__LINUX 1
-#include <linux/futex.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/prctl.h>
 #elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__) || \
-    defined(__DragonFly__)
-#define OTP__KQUEUE 1
+    defined(__DragonFly__) || defined(OTP_KQUEUE)
 #include <sys/event.h>
+#ifdef EVFILT_USER      /* an older NetBSD or OpenBSD has none: poll */
+#define OTP__KQUEUE 1
+#endif
 #endif
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -2720,15 +2723,31 @@ OTP__INLINE otp__proc *otp__q_pop(otp__queue *q)
 
 OTP__INLINE void otp__len_add(otp__sched *s, int n) { otp__put_rlx(&s->len, otp__get(&s->len) + (unsigned)n); }
 
+#ifdef OTP__LINUX
+/* What the kernel reads: on 32-bit machines time_t may be wider than in the old call. No <linux/futex.h>: musl's
+   compiler wrapper does not see the kernel's headers. */
+#if !defined(SYS_futex) || (defined(__x86_64__) && defined(__ILP32__))
+typedef struct timespec otp__futex_time;
+#else
+typedef struct otp__futex_time { long tv_sec, tv_nsec; } otp__futex_time;
+#endif
+#ifdef SYS_futex
+#define OTP__SYS_FUTEX SYS_futex
+#else
+#define OTP__SYS_FUTEX SYS_futex_time64
+#endif
+#endif
+
 static int otp__futex_wait(atomic_uint *word, unsigned value, int64_t ns)
 {
 #ifdef OTP__LINUX
-    struct timespec ts;
+    otp__futex_time ts = { 0, 0 };
     if (ns >= 0) {
-        ts.tv_sec = (time_t)(ns / 1000000000);
+        if (ns > INT64_C(1000000000000000000)) ns = INT64_C(1000000000000000000);     /* 30 years; fits 32 bits */
+        ts.tv_sec = (long)(ns / 1000000000);
         ts.tv_nsec = (long)(ns % 1000000000);
     }
-    return (int)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, ns >= 0 ? &ts : NULL, NULL, 0);
+    return (int)syscall(OTP__SYS_FUTEX, word, 128 /* FUTEX_WAIT_PRIVATE */, value, ns >= 0 ? &ts : NULL, NULL, 0);
 #else
     /* no futex: sleep in short steps */
     struct timespec ts = { 0, 200000 };
@@ -2741,7 +2760,7 @@ static int otp__futex_wait(atomic_uint *word, unsigned value, int64_t ns)
 static void otp__futex_wake(atomic_uint *word)
 {
 #ifdef OTP__LINUX
-    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    (void)syscall(OTP__SYS_FUTEX, word, 129 /* FUTEX_WAKE_PRIVATE */, 1, NULL, NULL, 0);
 #else
     (void)word;
 #endif

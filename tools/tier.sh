@@ -89,6 +89,7 @@ VARIANTS
             step "tests, tsan, $compiler" env CC=$compiler MODES="$modes" sh tests/sanitize.sh tsan
         fi
     done
+    step 'other machines, libraries, compilers, systems' sh tests/portable.sh wide
     if have valgrind 'examples under valgrind'; then step 'examples under valgrind' sh tests/sanitize.sh valgrind; fi
     step 'examples, their own flags' env BUILD=build/examples.own sh tools/run_example.sh
     if have clang 'examples with clang'; then

@@ -6895,6 +6895,7 @@ static void otp__crash_report(otp__proc *p, const otp_reason *why, const otp__fa
 #if OTP__ISOLATION
 
 static void otp__landing(void *thread);
+static bool otp__unwinds;
 static struct sigaction otp__old_action[65];
 static const int otp__fault_signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };
 static struct { uintptr_t lo, hi; } otp__libc[3];   /* libc, the dynamic linker, libstdc++ */
@@ -7043,8 +7044,11 @@ static void otp__fault_handler(int sig, siginfo_t *si, void *uc)
     if (!f->overflow) {
         otp__walk w = { f, otp__uc_pc(u), false, false, 0, 0 };
         Dl_info module;
-        if (dladdr((void *)w.pc, &module)) {
+        bool wild = dladdr((void *)w.pc, &module) == 0;
+        if (otp__unwinds && !wild) {
             (void)_Unwind_Backtrace(otp__walk_step, &w);
+        } else if (!wild) {
+            f->ip[f->depth++] = (void *)w.pc;
         } else {    /* a call of something that is no code: the unwinder would read there */
             f->ip[f->depth++] = (void *)w.pc;
 #if defined(__x86_64__)
@@ -7103,9 +7107,11 @@ static OTP__NOINLINE void otp__landing(void *arg)
 static void otp__fault_start(void)
 {
     (void)dl_iterate_phdr(otp__find_libc, NULL);
+    /* Without tables (musl-gcc's linker makes no index of them, and there are flags against them) the unwinder aborts. */
+    otp__unwinds = _Unwind_FindEnclosingFunction((char *)(uintptr_t)otp__fault_start + 1) != NULL;
     otp__fault unused = { 0 };
     otp__walk w = { &unused, 0, false, false, 0, 0 };
-    (void)_Unwind_Backtrace(otp__walk_step, &w);    /* loads what it needs now, not in a handler */
+    if (otp__unwinds) (void)_Unwind_Backtrace(otp__walk_step, &w);  /* loads what it needs now, not in a handler */
     struct sigaction sa;
     memset(&sa, 0, sizeof sa);
     sa.sa_sigaction = otp__fault_handler;

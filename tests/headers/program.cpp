@@ -1,5 +1,6 @@
 // A C++ program on the C implementation, in C++17 and C++20: classes behind processes, lambdas as their functions, a
-// handler, calls, links, monitors, timers, shared blocks. Prints one line: "sum 4950 pong 42 count 3 down 7 timer 5 shared abc".
+// handler, calls, links, monitors, timers, shared blocks.
+// Prints one line: "sum 4950 pong 42 count 3 down 7 timer 5 shared abc".
 #include "otp.h"
 
 #include <cstdio>

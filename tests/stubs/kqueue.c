@@ -1,5 +1,5 @@
 /* kqueue(2) on top of epoll, as far as otp.h uses it: read and write filters with EV_ADD | EV_CLEAR, and one user
-   event. It lets the tests run the kqueue path on Linux. What it cannot show is where real kernels differ from the manual. */
+   event. It lets the tests run the kqueue path on Linux. It cannot show where real kernels differ from the manual. */
 #define _GNU_SOURCE
 #include <sys/event.h>
 

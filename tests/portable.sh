@@ -20,8 +20,7 @@ static_skip='a_fault_inside_malloc_ends_the_program_after_a_report,a_fault_insid
 # musl: its libc has no unwind tables, so nested calls inside of it cannot be counted, dynamic or not.
 musl_skip=$static_skip
 
-# RISC-V under qemu 7.2: the unwinder goes no further than the frame of the fault, so here, too, nested calls are not
-# seen. Whether that is qemu's signal frame or ours is not known.
+# RISC-V: gcc makes no unwind tables for C without -fasynchronous-unwind-tables, so nested calls are not seen.
 riscv_skip=$static_skip
 
 # have COMMAND…: all of them, or a named skip.

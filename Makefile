@@ -10,6 +10,7 @@ WORKLOAD =
 SECONDS = 10
 WHAT =
 PREFIX = /usr/local
+TARGET =
 DESTDIR =
 
 # What the scripts read. CFLAGS reaches them only when it was named: each has flags of its own.
@@ -23,8 +24,8 @@ HEADERS = $(wildcard otp*.h)
 VERSION = $(shell sed -n 's/^\#define OTP_VERSION "\(.*\)"/\1/p' otp.h)
 EXAMPLES = $(patsubst examples/%.c,build/examples/%,$(wildcard examples/*.c))
 
-.PHONY: help all tools run test check tests headers asan tsan ubsan valgrind stress hardening conformance conformity \
-	rules bench examples docs snippets \
+.PHONY: help all tools run test check tests headers portable asan tsan ubsan valgrind stress hardening conformance \
+	conformity rules bench examples docs snippets \
 	check-docs check-format format install uninstall deps clean
 
 help: ## this list
@@ -61,6 +62,9 @@ tests: ## the test programs only; ONLY=name runs one test, MODES='2 1..50' choos
 
 headers: ## the header compile tests: C11 and C++17, two translation units, no leaked macro
 	@sh tests/headers.sh
+
+portable: ## other machines (qemu), C libraries, compilers, systems; TARGET='aarch64 musl' chooses, about half an hour
+	@sh tests/portable.sh $(TARGET)
 
 asan: ## the test programs under AddressSanitizer and UndefinedBehaviorSanitizer
 	@sh tests/sanitize.sh asan

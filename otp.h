@@ -85,7 +85,9 @@ extern "C" {
    OTP_NO_ASM                   when defined: the portable context switch instead of inline assembly
    OTP_NO_VALGRIND              when defined: no Valgrind hints even if its headers are installed
    OTP_PREEMPT                  when defined: files compiled with -fsanitize-coverage=trace-pc (not this one) are
-                                preempted in loops without a call; see docs/debugging.md                  */
+                                preempted in loops without a call; see docs/debugging.md
+   OTP_NO_LINUX                 when defined: on Linux, what other systems use (for tests): poll, no futex;
+                                with OTP_KQUEUE, which needs a sys/event.h, kqueue                         */
 
 #if defined(__GNUC__) || defined(__clang__)
 #define OTP_NORETURN __attribute__((noreturn))
@@ -1217,6 +1219,7 @@ template <class T> inline int otp__reply_value(otp_from to, const T &v) { return
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -1224,17 +1227,30 @@ template <class T> inline int otp__reply_value(otp_from to, const T &v) { return
 #error "otp.h: include it with OTP_IMPLEMENTATION before any system header, or compile with -D_GNU_SOURCE"
 #endif
 
-#if defined(__linux__)
+#if defined(__linux__) && !defined(OTP_NO_LINUX)
 #define OTP__LINUX 1
-#include <linux/futex.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/prctl.h>
 #elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__) || \
-    defined(__DragonFly__)
-#define OTP__KQUEUE 1
+    defined(__DragonFly__) || defined(OTP_KQUEUE)
 #include <sys/event.h>
+#ifdef EVFILT_USER      /* an older NetBSD or OpenBSD has none: poll */
+#define OTP__KQUEUE 1
+#endif
+#endif
+
+/* FreeBSD has no MAP_NORESERVE; OpenBSD lets sp point only into what was mapped as a stack. */
+#ifdef MAP_NORESERVE
+#define OTP__MAP_LARGE (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
+#else
+#define OTP__MAP_LARGE (MAP_PRIVATE | MAP_ANONYMOUS)
+#endif
+#if defined(__OpenBSD__) && defined(MAP_STACK)
+#define OTP__MAP_STACK MAP_STACK
+#else
+#define OTP__MAP_STACK 0
 #endif
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -2031,7 +2047,7 @@ static struct otp__rt {
     bool monitor_up;
     _Atomic(otp__sched *) main_sched;
     otp__thread *main_thread;
-    int main_event;
+    int main_event[2];          /* what otp_poll_fd gives, and where to write */
     bool main_event_up, forked;
     uint64_t ref_base;          /* references go on over restarts */
     atomic_uint stop, closing, outside;     /* closing: schedulers are about to be freed */
@@ -2216,7 +2232,7 @@ OTP__INLINE unsigned otp__class_of(size_t size)
 
 static void *otp__map_slab(bool huge)
 {
-    char *m = mmap(NULL, OTP__SLAB * 2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *m = mmap(NULL, OTP__SLAB * 2, PROT_READ | PROT_WRITE, OTP__MAP_LARGE, -1, 0);
     if (m == MAP_FAILED) return NULL;
     char *a = (char *)(((uintptr_t)m + OTP__SLAB - 1) & ~(uintptr_t)(OTP__SLAB - 1));
     if (a > m) (void)munmap(m, (size_t)(a - m));
@@ -2358,17 +2374,34 @@ OTP__INLINE void otp__mem_put(otp__sched *s, void *block, unsigned cls)
 #endif
 }
 
+/* Large blocks, 16-aligned also where malloc aligns to 8 only: 32-bit machines. */
+static void *otp__big_get(size_t bytes)
+{
+    if (_Alignof(max_align_t) >= 16) return OTP_MALLOC(bytes);
+    char *raw = bytes < SIZE_MAX - 16 ? OTP_MALLOC(bytes + 16) : NULL;
+    if (!raw) return NULL;
+    char *block = (char *)(((uintptr_t)raw + 16) & ~(uintptr_t)15);
+    ((void **)(void *)block)[-1] = raw;
+    return block;
+}
+
+static void otp__big_put(void *block)
+{
+    if (_Alignof(max_align_t) >= 16) OTP_FREE(block);
+    else OTP_FREE(((void **)block)[-1]);
+}
+
 /* Blocks of any size whose size the caller remembers. */
 static void *otp__new(otp__sched *s, size_t bytes)
 {
     unsigned cls = otp__class_of(bytes);
-    return cls == OTP__CLASS_BIG ? OTP_MALLOC(bytes) : otp__mem_get(s, cls);
+    return cls == OTP__CLASS_BIG ? otp__big_get(bytes) : otp__mem_get(s, cls);
 }
 
 static void otp__delete(otp__sched *s, void *block, size_t bytes)
 {
     unsigned cls = otp__class_of(bytes);
-    if (cls == OTP__CLASS_BIG) OTP_FREE(block);
+    if (cls == OTP__CLASS_BIG) otp__big_put(block);
     else otp__mem_put(s, block, cls);
 }
 
@@ -2397,6 +2430,7 @@ static void otp__mem_flush(otp__mem *mem)
 enum { OTP__GUARD_MADVISE, OTP__GUARD_MPROTECT, OTP__GUARD_NONE };
 #define OTP__STACK_HOT 32u      /* stacks a P keeps */
 #define OTP__STACK_GROUP 16u
+#define OTP__STACK_MAX ((SIZE_MAX >> (sizeof(size_t) > 4 ? 24 : 2)) + 1)    /* 1 TiB, or 1 GiB */
 #define OTP__STACK_KEEP 16384u  /* bytes of a cached stack that stay resident */
 
 static void otp__stack_start(void)
@@ -2456,7 +2490,7 @@ static OTP__NOINLINE otp__stack *otp__stack_new(size_t size)
 {
     size_t guard = otp__rt.guard;
     size_t all = size + guard;
-    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    int flags = OTP__MAP_LARGE | OTP__MAP_STACK;
     if (size != otp__rt.opts.stack_size) {
         char *m = mmap(NULL, all, PROT_READ | PROT_WRITE, flags, -1, 0);
         if (m == MAP_FAILED) return NULL;
@@ -2506,6 +2540,19 @@ static void otp__stack_resize(size_t old)
 
 OTP__INLINE char *otp__stack_top(otp__stack *k) { return (char *)k; }
 
+/* Which of these pages are in memory; false where that cannot be asked. */
+static bool otp__stack_resident(char *at, size_t bytes, unsigned char *vec)
+{
+#ifdef __OpenBSD__
+    (void)at;
+    (void)bytes;
+    (void)vec;
+    return false;
+#else
+    return mincore(at, bytes, (void *)vec) == 0;
+#endif
+}
+
 /* How many bytes below the end of the mapping are resident, counted from the deepest touched page. */
 static size_t otp__stack_used(otp__stack *k)
 {
@@ -2513,11 +2560,7 @@ static size_t otp__stack_used(otp__stack *k)
     for (char *at = k->base; at < k->base + k->size;) {
         size_t n = (size_t)(k->base + k->size - at) / otp__rt.page;
         if (n > sizeof vec) n = sizeof vec;
-#ifdef __linux__
-        if (mincore(at, n * otp__rt.page, vec) != 0) return 0;
-#else
-        if (mincore(at, n * otp__rt.page, (void *)vec) != 0) return 0;
-#endif
+        if (!otp__stack_resident(at, n * otp__rt.page, vec)) return 0;
         for (size_t i = 0; i < n; i++)
             if (vec[i] & 1) return (size_t)(k->base + k->size - at) - i * otp__rt.page;
         at += n * otp__rt.page;
@@ -2531,7 +2574,7 @@ static void otp__stack_trim(otp__stack *k)
     if (k->size <= OTP__STACK_KEEP) return;
     unsigned char vec[4] = { 0 };   /* frames grow page by page: the next few tell */
     char *at = k->base + k->size - OTP__STACK_KEEP - 4 * otp__rt.page;
-    if (at < k->base || mincore(at, 4 * otp__rt.page, (void *)vec) != 0 || ((vec[0] | vec[1] | vec[2] | vec[3]) & 1))
+    if (at < k->base || !otp__stack_resident(at, 4 * otp__rt.page, vec) || ((vec[0] | vec[1] | vec[2] | vec[3]) & 1))
         (void)madvise(k->base, k->size - OTP__STACK_KEEP, MADV_DONTNEED);
 }
 
@@ -2847,20 +2890,53 @@ OTP__INLINE otp__proc *otp__q_pop(otp__queue *q)
 
 OTP__INLINE void otp__len_add(otp__sched *s, int n) { otp__put_rlx(&s->len, otp__get(&s->len) + (unsigned)n); }
 
+#ifdef OTP__LINUX
+/* What the kernel reads: on 32-bit machines time_t may be wider than in the old call. No <linux/futex.h>: musl's
+   compiler wrapper does not see the kernel's headers. */
+#if !defined(SYS_futex) || (defined(__x86_64__) && defined(__ILP32__))
+typedef struct timespec otp__futex_time;
+#else
+typedef struct otp__futex_time { long tv_sec, tv_nsec; } otp__futex_time;
+#endif
+#ifdef SYS_futex
+#define OTP__SYS_FUTEX SYS_futex
+#else
+#define OTP__SYS_FUTEX SYS_futex_time64
+#endif
+#else
+/* No futex: words share a few conditions. Who is woken for another's word looks at its own and sleeps again. */
+typedef struct otp__bed { pthread_mutex_t lock; pthread_cond_t wake; } otp__bed;
+#define OTP__BED { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER }
+static otp__bed otp__beds[8] = { OTP__BED, OTP__BED, OTP__BED, OTP__BED, OTP__BED, OTP__BED, OTP__BED, OTP__BED };
+static otp__bed *otp__bed_of(atomic_uint *word) { return &otp__beds[(uintptr_t)word / 64 % 8]; }
+#endif
+
 static int otp__futex_wait(atomic_uint *word, unsigned value, int64_t ns)
 {
 #ifdef OTP__LINUX
-    struct timespec ts;
+    otp__futex_time ts = { 0, 0 };
     if (ns >= 0) {
-        ts.tv_sec = (time_t)(ns / 1000000000);
+        if (ns > INT64_C(1000000000000000000)) ns = INT64_C(1000000000000000000);     /* 30 years; fits 32 bits */
+        ts.tv_sec = (long)(ns / 1000000000);
         ts.tv_nsec = (long)(ns % 1000000000);
     }
-    return (int)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, ns >= 0 ? &ts : NULL, NULL, 0);
+    return (int)syscall(OTP__SYS_FUTEX, word, 128 /* FUTEX_WAIT_PRIVATE */, value, ns >= 0 ? &ts : NULL, NULL, 0);
 #else
-    /* no futex: sleep in short steps */
-    struct timespec ts = { 0, 200000 };
-    if (ns >= 0 && ns < ts.tv_nsec) ts.tv_nsec = (long)ns;
-    if (otp__get_acq(word) == value) (void)nanosleep(&ts, NULL);
+    otp__bed *b = otp__bed_of(word);
+    struct timespec ts;
+    if (ns > 1000000000) ns = 1000000000;   /* the clock of conditions may be set back: look again now and then */
+    if (ns >= 0) {
+        (void)clock_gettime(CLOCK_REALTIME, &ts);
+        ns += ts.tv_nsec;
+        ts.tv_sec += (time_t)(ns / 1000000000);
+        ts.tv_nsec = (long)(ns % 1000000000);
+    }
+    (void)pthread_mutex_lock(&b->lock);
+    if (otp__get_seq(word) == value) {
+        if (ns >= 0) (void)pthread_cond_timedwait(&b->wake, &b->lock, &ts);
+        else (void)pthread_cond_wait(&b->wake, &b->lock);
+    }
+    (void)pthread_mutex_unlock(&b->lock);
     return 0;
 #endif
 }
@@ -2868,10 +2944,42 @@ static int otp__futex_wait(atomic_uint *word, unsigned value, int64_t ns)
 static void otp__futex_wake(atomic_uint *word)
 {
 #ifdef OTP__LINUX
-    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    (void)syscall(OTP__SYS_FUTEX, word, 129 /* FUTEX_WAKE_PRIVATE */, 1, NULL, NULL, 0);
 #else
-    (void)word;
+    otp__bed *b = otp__bed_of(word);
+    (void)pthread_mutex_lock(&b->lock);     /* nobody is between its look at the word and its sleep */
+    (void)pthread_cond_broadcast(&b->wake);
+    (void)pthread_mutex_unlock(&b->lock);
 #endif
+}
+
+/* An fd that others make readable: [0] to wait for, [1] to write to. */
+static bool otp__event_make(int fds[2])
+{
+#ifdef OTP__LINUX
+    fds[0] = fds[1] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return fds[0] >= 0;
+#else
+    if (pipe(fds) != 0) {
+        fds[0] = fds[1] = -1;
+        return false;
+    }
+    for (int i = 0; i < 2; i++)
+        if (fcntl(fds[i], F_SETFD, FD_CLOEXEC) != 0 || fcntl(fds[i], F_SETFL, O_NONBLOCK) != 0) return false;
+    return true;
+#endif
+}
+
+static void otp__event_set(const int fds[2])
+{
+    uint64_t one = 1;
+    if (write(fds[1], &one, sizeof one) < 0) return;    /* full: it is readable anyway */
+}
+
+static void otp__event_clear(const int fds[2])
+{
+    uint64_t all[64];
+    while (read(fds[0], all, sizeof all) == (ssize_t)sizeof all) continue;
 }
 
 /* Threads that are not ours touch schedulers only between these two: a stop waits for them before it frees any. A pair:
@@ -2893,10 +3001,7 @@ static void otp__inject_in(otp__proc *p)
         do p->qn = head;
         while (!otp__cas_weak(&m->inbox, &head, p, memory_order_seq_cst));
         if (otp__get_seq(&m->sleeping)) otp__wake(m);
-#ifdef OTP__LINUX
-        uint64_t one = 1;
-        if (otp__rt.main_event >= 0 && write(otp__rt.main_event, &one, sizeof one) < 0) return;
-#endif
+        if (otp__rt.main_event_up) otp__event_set(otp__rt.main_event);
         return;
     }
     otp__lock(&otp__rt.inject_lock);
@@ -3296,7 +3401,7 @@ OTP__INLINE otp__node *otp__node_fill(otp__node *n, unsigned cls, uint64_t from,
 OTP__INLINE otp__node *otp__node_new(otp__sched *s, uint64_t from, uint64_t to, int tag, unsigned kind, size_t size)
 {
     unsigned cls = otp__likely(size <= 8) ? OTP__CLASS_WORD : otp__class_of(otp__node_bytes(size));
-    otp__node *n = otp__unlikely(cls == OTP__CLASS_BIG) ? OTP_MALLOC(otp__node_bytes(size)) : otp__mem_get(s, cls);
+    otp__node *n = otp__unlikely(cls == OTP__CLASS_BIG) ? otp__big_get(otp__node_bytes(size)) : otp__mem_get(s, cls);
     if (otp__unlikely(!n)) return NULL;
     return otp__node_fill(n, cls, from, to, tag, kind, size);
 }
@@ -3312,14 +3417,15 @@ struct otp_shared { atomic_uint refs; size_t size; _Alignas(16) char data[]; };
 static void otp__shared_unref(otp_shared *sh)
 {
     /* release: our reads are done before the last one frees; acquire: they all are before we free */
-    if (atomic_fetch_sub_explicit(&sh->refs, 1, memory_order_acq_rel) == 1) OTP_FREE(sh);
+    if (atomic_fetch_sub_explicit(&sh->refs, 1, memory_order_acq_rel) == 1) otp__big_put(sh);
 }
 
-struct otp__block { otp__block *next, *prev; size_t size; uint32_t cls, magic; };   /* 32 bytes; the data follows */
+/* 32 bytes; the data follows. */
+struct otp__block { _Alignas(16) otp__block *next; otp__block *prev; size_t size; uint32_t cls, magic; };
 
 static void otp__block_delete(otp__sched *s, otp__block *b)
 {
-    if (b->cls == OTP__CLASS_BIG) OTP_FREE(b);
+    if (b->cls == OTP__CLASS_BIG) otp__big_put(b);
     else otp__mem_put(s, b, b->cls);
 }
 
@@ -3368,7 +3474,7 @@ static OTP__COLD void otp__reserve_put(otp__node *n)
 static OTP__NOINLINE void otp__node_free_big(otp__node *n)
 {
     if (n->m.flags & OTP__F_RESERVE) otp__reserve_put(n);
-    else OTP_FREE(n);
+    else otp__big_put(n);
 }
 
 OTP__INLINE void otp__node_free(otp__sched *s, otp__node *n)
@@ -5532,7 +5638,7 @@ static int otp__spawn_check(const otp_spawn_opts *o)
     if (o->arg_size && !o->arg) return OTP_EBADARG;
     if (o->name && !otp__name_ok(o->name)) return OTP_EBADARG;
     if ((unsigned)o->priority > OTP_PRIO_MAX || (unsigned)o->mailbox_full > OTP_FULL_DROP) return OTP_EBADARG;
-    if (o->stack_size && (o->stack_size < otp__min_stack() || o->stack_size > (size_t)1 << 40)) return OTP_EBADARG;
+    if (o->stack_size && (o->stack_size < otp__min_stack() || o->stack_size > OTP__STACK_MAX)) return OTP_EBADARG;
     otp__touch(o->arg, o->arg_size);
     otp__touch_text(o->label);
     if (o->monitor) o->monitor->id = 0;
@@ -6150,7 +6256,7 @@ int otp_send_alias(otp_alias to, int tag, const void *data, size_t size)
 
 otp_shared *otp_shared_new(const void *data, size_t size)
 {
-    otp_shared *sh = OTP_MALLOC(sizeof *sh + size);
+    otp_shared *sh = size <= SIZE_MAX / 2 ? otp__big_get(sizeof *sh + size) : NULL;
     if (!sh) return NULL;
     atomic_init(&sh->refs, 1);
     sh->size = size;
@@ -6162,7 +6268,7 @@ otp_shared *otp_shared_new(const void *data, size_t size)
     otp_shared **slot = otp__heap_alloc(t->p, p, sizeof held);
     otp__out(t);
     if (!slot) {
-        OTP_FREE(sh);
+        otp__big_put(sh);
         return NULL;
     }
     *slot = sh;
@@ -7299,7 +7405,7 @@ static void *otp__heap_alloc(otp__sched *s, otp__proc *p, size_t size)
     otp__ext *x = p->ext;
     if (otp__unlikely(size > SIZE_MAX / 2 || (x && x->heap_limit && size + p->heap_bytes > x->heap_limit))) return NULL;
     unsigned cls = otp__class_of(sizeof(otp__block) + size);
-    otp__block *b = otp__unlikely(cls == OTP__CLASS_BIG) ? OTP_MALLOC(sizeof(otp__block) + size) : otp__mem_get(s, cls);
+    otp__block *b = otp__unlikely(cls == OTP__CLASS_BIG) ? otp__big_get(sizeof(otp__block) + size) : otp__mem_get(s, cls);
     if (otp__unlikely(!b)) return NULL;
     b->size = size;
     b->cls = cls;
@@ -7572,6 +7678,7 @@ static otp__thread *otp__crash_report(otp__thread *t, const otp_reason *why, con
 #if OTP__ISOLATION
 
 static void otp__landing(void *thread);
+static bool otp__unwinds;
 static struct sigaction otp__old_action[65];
 static const int otp__fault_signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };
 static struct { uintptr_t lo, hi; } otp__libc[3];   /* libc, the dynamic linker, libstdc++ */
@@ -7762,8 +7869,11 @@ static void otp__fault_handler(int sig, siginfo_t *si, void *uc)
     if (!f->overflow) {
         otp__walk w = { f, otp__uc_pc(u), false, false, 0, 0 };
         Dl_info module;
-        if (dladdr((void *)w.pc, &module)) {
+        bool wild = dladdr((void *)w.pc, &module) == 0;
+        if (otp__unwinds && !wild) {
             otp__walk_guarded(&w);
+        } else if (!wild) {
+            f->ip[f->depth++] = (void *)w.pc;
         } else {    /* a call of something that is no code: the unwinder would read there */
             f->ip[f->depth++] = (void *)w.pc;
 #if defined(__x86_64__)
@@ -7822,9 +7932,11 @@ static OTP__NOINLINE void otp__landing(void *arg)
 static void otp__fault_start(void)
 {
     (void)dl_iterate_phdr(otp__find_libc, NULL);
+    /* Without tables (musl-gcc's linker makes no index of them, and there are flags against them) the unwinder aborts. */
+    otp__unwinds = _Unwind_FindEnclosingFunction((char *)(uintptr_t)otp__fault_start + 1) != NULL;
     otp__fault unused = { 0 };
     otp__walk w = { &unused, 0, false, false, 0, 0 };
-    (void)_Unwind_Backtrace(otp__walk_step, &w);    /* loads what it needs now, not in a handler */
+    if (otp__unwinds) (void)_Unwind_Backtrace(otp__walk_step, &w);  /* loads what it needs now, not in a handler */
     struct sigaction sa;
     memset(&sa, 0, sizeof sa);
     sa.sa_sigaction = otp__fault_handler;
@@ -8059,6 +8171,11 @@ static void otp__fd_event(otp__sched *s, int fd, unsigned gen, bool in, bool out
 static int otp__fd_add(int fd, otp__fd *f)
 {
     uint64_t token = (uint64_t)(otp__get(&f->gen) & 0xffffffu) << 32 | (uint32_t)fd;
+#if !defined(OTP__LINUX)
+    struct stat st;
+    if (fstat(fd, &st) != 0) return -errno;
+    if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) return -EPERM;      /* as epoll says */
+#endif
 #if defined(OTP__LINUX)
     struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u64 = token };
     bool added = otp__get(&f->added);
@@ -8075,12 +8192,25 @@ static int otp__fd_add(int fd, otp__fd *f)
     return -errno;
 #elif defined(OTP__KQUEUE)
     struct kevent ev[2];
-    EV_SET(&ev[0], (uintptr_t)fd, EVFILT_READ, EV_ADD | EV_CLEAR, 0, 0, (void *)(uintptr_t)token);
-    EV_SET(&ev[1], (uintptr_t)fd, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, 0, (void *)(uintptr_t)token);
-    return kevent(otp__rt.poll_fd, ev, 2, NULL, 0, NULL) < 0 && errno != EINVAL ? -errno : 0;
+    void *gen = (void *)(uintptr_t)(token >> 32);   /* the event itself names the fd */
+    EV_SET(&ev[0], (uintptr_t)fd, EVFILT_READ, EV_ADD | EV_CLEAR, 0, 0, gen);
+    EV_SET(&ev[1], (uintptr_t)fd, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, 0, gen);
+    /* one by one: many fds know only one of the two, and the first refusal would end the list */
+    int refused = 0, e = 0;
+    for (int i = 0; i < 2; i++)
+        if (kevent(otp__rt.poll_fd, &ev[i], 1, NULL, 0, NULL) < 0) {
+            e = errno;
+            refused++;
+        }
+    if (refused == 2) return -e;
+    otp__put_rlx(&f->added, true);
+    return 0;
 #else
     (void)token;
-    otp__put_rlx(&f->added, true);
+    /* Never `added`: each wait comes here. A pair: the waiter has set its word and looks at `poller`; the poller
+       sets that and then looks at the words. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (otp__get_seq(&otp__rt.poller)) otp__event_set(otp__rt.wake_fd);
     return 0;
 #endif
 }
@@ -8095,8 +8225,7 @@ static int otp__fd_wait_events(otp__sched *s, int64_t ms)
     s->no_next = true;
     for (int i = 0; i < n; i++) {
         if (ev[i].data.u64 == UINT64_MAX) {
-            uint64_t v;
-            if (read(otp__rt.wake_fd[0], &v, sizeof v) < 0) continue;
+            otp__event_clear(otp__rt.wake_fd);
             continue;
         }
         uint32_t e = ev[i].events;
@@ -8112,31 +8241,40 @@ static int otp__fd_wait_events(otp__sched *s, int64_t ms)
     s->no_next = true;
     for (int i = 0; i < n; i++) {
         if (ev[i].filter == EVFILT_USER) continue;
-        uint64_t token = (uint64_t)(uintptr_t)ev[i].udata;
-        otp__fd_event(s, (int)(uint32_t)token, (unsigned)(token >> 32), ev[i].filter == EVFILT_READ,
+        otp__fd_event(s, (int)ev[i].ident, (unsigned)(uintptr_t)ev[i].udata, ev[i].filter == EVFILT_READ,
                       ev[i].filter == EVFILT_WRITE, (ev[i].flags & EV_EOF) != 0);
     }
     s->no_next = otp__rt.det;
 #else
-    /* poll: whoever waits now, in steps, since new waiters cannot be added to a poll under way */
-    static struct pollfd set[4096];
+    /* poll: whoever waits now; a new waiter ends a poll under way, see otp__fd_add */
+    static struct pollfd *set;
+    static int room;
     int max = 0;
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!set && (set = malloc(64 * sizeof *set)) != NULL) room = 64;
+    if (!set) return 0;
     set[max++] = (struct pollfd){ .fd = otp__rt.wake_fd[0], .events = POLLIN };
     for (int c = 0; c < 1024; c++) {
         otp__fd *chunk = otp__get_acq(&otp__fd_chunks[c]);
-        for (int i = 0; chunk && i < OTP__FD_CHUNK && max < 4096; i++) {
+        for (int i = 0; chunk && i < OTP__FD_CHUNK; i++) {
             int events = (otp__fd_waiter(otp__get(&chunk[i].wait[0])) ? POLLIN : 0) |
                          (otp__fd_waiter(otp__get(&chunk[i].wait[1])) ? POLLOUT : 0);
-            if (events) set[max++] = (struct pollfd){ .fd = c * OTP__FD_CHUNK + i, .events = (short)events };
+            if (!events) continue;
+            if (max == room) {
+                struct pollfd *more = realloc(set, (size_t)room * 2 * sizeof *set);
+                if (!more) break;   /* the others have their turn when these are done */
+                set = more;
+                room *= 2;
+            }
+            set[max++] = (struct pollfd){ .fd = c * OTP__FD_CHUNK + i, .events = (short)events };
         }
     }
-    n = poll(set, (nfds_t)max, timeout < 0 || timeout > 10 ? 10 : timeout);
+    n = poll(set, (nfds_t)max, timeout);
     s->no_next = true;
     for (int i = 0; n > 0 && i < max; i++) {
         if (!set[i].revents) continue;
-        char buf[64];
         if (i == 0) {
-            if (read(set[0].fd, buf, sizeof buf) < 0) continue;
+            otp__event_clear(otp__rt.wake_fd);
             continue;
         }
         otp__fd *f = otp__fd_at(set[i].fd);
@@ -8162,9 +8300,8 @@ static bool otp__poll_start(void)
     if (otp__rt.poll_fd > 0) return true;   /* kept over restarts: fds stay registered */
 #if defined(OTP__LINUX)
     otp__rt.poll_fd = epoll_create1(EPOLL_CLOEXEC);
-    otp__rt.wake_fd[0] = otp__rt.wake_fd[1] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u64 = UINT64_MAX };
-    return otp__rt.poll_fd >= 0 && otp__rt.wake_fd[0] >= 0 &&
+    return otp__rt.poll_fd >= 0 && otp__event_make(otp__rt.wake_fd) &&
            epoll_ctl(otp__rt.poll_fd, EPOLL_CTL_ADD, otp__rt.wake_fd[0], &ev) == 0;
 #elif defined(OTP__KQUEUE)
     otp__rt.poll_fd = kqueue();
@@ -8173,8 +8310,7 @@ static bool otp__poll_start(void)
     return otp__rt.poll_fd >= 0 && kevent(otp__rt.poll_fd, &ev, 1, NULL, 0, NULL) == 0;
 #else
     otp__rt.poll_fd = 1;
-    return pipe(otp__rt.wake_fd) == 0 && fcntl(otp__rt.wake_fd[0], F_SETFL, O_NONBLOCK) == 0 &&
-           fcntl(otp__rt.wake_fd[1], F_SETFL, O_NONBLOCK) == 0;
+    return otp__event_make(otp__rt.wake_fd);
 #endif
 }
 
@@ -8185,8 +8321,7 @@ static void otp__poll_wake(void)
     EV_SET(&ev, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
     (void)kevent(otp__rt.poll_fd, &ev, 1, NULL, 0, NULL);
 #else
-    uint64_t one = 1;
-    if (write(otp__rt.wake_fd[1], &one, sizeof one) < 0) return;
+    otp__event_set(otp__rt.wake_fd);
 #endif
 }
 
@@ -8272,6 +8407,10 @@ static void otp__fd_renew(int fd, bool ours)
 static bool otp__nonblock(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
+#if !defined(MSG_NOSIGNAL) && defined(SO_NOSIGPIPE)
+    int on = 1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);     /* fails for what is no socket */
+#endif
     return flags >= 0 && ((flags & O_NONBLOCK) || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0);
 }
 
@@ -8826,7 +8965,7 @@ static void *otp__monitor_main(void *arg)
                 (void)otp__futex_wait(&otp__rt.monitor_futex, 0, 1000000000);
             otp__put_seq(&otp__rt.monitor_asleep, 0);
         } else {
-            struct timespec ts = { step / 1000000000, (long)(step % 1000000000) };
+            struct timespec ts = { (time_t)(step / 1000000000), (long)(step % 1000000000) };
             (void)nanosleep(&ts, NULL);
         }
         int64_t now = otp__clock(), report = otp__rt.opts.report_stuck;
@@ -9050,7 +9189,7 @@ static int otp__resolve(const otp_opts *in, otp_opts *o)
         o->blocking_threads < 0 || o->report_stuck < OTP_INFINITY || o->max_processes > 1u << 27 ||
         (unsigned)o->log_level > OTP_LOG_NONE)
         return OTP_EBADARG;
-    if (o->stack_size && o->stack_size < otp__min_stack()) return OTP_EBADARG;
+    if (o->stack_size && (o->stack_size < otp__min_stack() || o->stack_size > OTP__STACK_MAX)) return OTP_EBADARG;
     if (o->deterministic) o->schedulers = 1;
     if (!o->schedulers) o->schedulers = otp__cores() > OTP__MAX_SCHEDS ? OTP__MAX_SCHEDS : otp__cores();
     if (!o->max_processes) o->max_processes = 1u << 24;
@@ -9244,12 +9383,7 @@ int otp_start(const otp_opts *opts)
         if (k) otp__stack_put(s, k);
         else rc = OTP_ENOMEM;
     }
-#ifdef OTP__LINUX
-    if (!otp__rt.main_event_up) {
-        otp__rt.main_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        otp__rt.main_event_up = otp__rt.main_event >= 0;
-    }
-#endif
+    if (!otp__rt.main_event_up) otp__rt.main_event_up = otp__event_make(otp__rt.main_event);
     for (int i = 0; i < otp__rt.nscheds && rc == 0; i++) {
         otp__thread *t = otp__thread_new();
         if (t) {
@@ -9430,10 +9564,7 @@ int otp_poll(int64_t timeout)
     if (self && self->p) return OTP_EBUSY;
     otp__sched *m = otp__rt.sched[otp__rt.nscheds], *none = NULL;
     if (!atomic_compare_exchange_strong(&otp__rt.main_sched, &none, m)) return OTP_EBUSY;
-#ifdef OTP__LINUX
-    uint64_t v;
-    if (otp__rt.main_event >= 0 && read(otp__rt.main_event, &v, sizeof v) < 0) v = 0;
-#endif
+    if (otp__rt.main_event_up) otp__event_clear(otp__rt.main_event);
     uint64_t before = otp__get(&m->slices);
     m->poll_deadline = timeout < 0 ? INT64_MAX : otp__clock() + timeout * 1000000;
     otp__main_run(m);
@@ -9445,11 +9576,7 @@ int otp_poll(int64_t timeout)
 int otp_poll_fd(void)
 {
     if (otp__get(&otp__rt.up) == 0) return OTP_ENOTUP;
-#ifdef OTP__LINUX
-    return otp__rt.main_event_up ? otp__rt.main_event : OTP_ESYSLIMIT;
-#else
-    return OTP_ESYSLIMIT;
-#endif
+    return otp__rt.main_event_up ? otp__rt.main_event[0] : OTP_ESYSLIMIT;
 }
 
 int64_t otp_now_ns(void)

@@ -96,6 +96,7 @@ VARIANTS
         fi
     done
     step 'stress: web, a day, refused allocations' sh tests/stress.sh
+    step 'other machines, libraries, compilers, systems' sh tests/portable.sh wide
     if have valgrind 'examples under valgrind'; then step 'examples under valgrind' sh tests/sanitize.sh valgrind; fi
     if have gdb 'otp-gdb.py'; then step 'gdb: live, and in cores' sh tests/gdb.sh; fi
     step 'profiles: frame pointers and perf' sh tests/perf.sh

@@ -3246,15 +3246,18 @@ static void otp__undeliverable(otp__sched *s, otp__node *n)
    3. Taker reads 0 (acquire, pairs with T's release on the way out: all T did to P is visible), then CAS ASKED -> GONE
       or BORROWED. If T entered meanwhile it has put 0 and the CAS fails. Otherwise P is the taker's, with all its data,
       and T, on its way in, sees GONE or BORROWED.
-   4. BORROWED ends with a release store of 0, which T waits for with acquire. GONE is ended by T itself, once it is a
-      spare. So T's plain uses of P are ordered against the taker's in all cases.
+   4. BORROWED ends with a release store of 0, which T reads with acquire, whether it waited for it or finds it over:
+      a whole loan may pass between two looks of T. GONE is ended by T itself, once it is a spare. So T's plain uses of
+      P are ordered against the taker's in all cases.
    Where there is no membarrier every entry pays a fence (OTP__STEAL_FENCE makes steal never 0). ThreadSanitizer
    does not know membarrier: there both sides use sequentially consistent operations. */
 
 #if OTP__TSAN
 #define OTP__DOOR memory_order_seq_cst
+#define OTP__DOOR_LOOK memory_order_seq_cst
 #else
 #define OTP__DOOR memory_order_relaxed
+#define OTP__DOOR_LOOK memory_order_acquire     /* step 4 */
 #endif
 
 static void otp__membarrier(void)
@@ -3301,7 +3304,7 @@ OTP__INLINE otp__thread *otp__in(void)
     if (otp__unlikely(!t)) t = otp__guest_thread();
     atomic_store_explicit(&t->in_rt, 1, OTP__DOOR);
     atomic_signal_fence(memory_order_seq_cst);
-    if (otp__unlikely(atomic_load_explicit(&t->steal, OTP__DOOR) != 0)) t = otp__in_slow(t);
+    if (otp__unlikely(atomic_load_explicit(&t->steal, OTP__DOOR_LOOK) != 0)) t = otp__in_slow(t);
     return t;
 }
 

@@ -7658,7 +7658,7 @@ int otp_close(int fd)
 static void otp__wake(otp__sched *s)
 {
     unsigned one = 1;
-    if (!s || !otp__get(&s->sleeping) || !otp__cas(&s->sleeping, &one, 0, memory_order_seq_cst)) return;
+    if (!s || !otp__get_seq(&s->sleeping) || !otp__cas(&s->sleeping, &one, 0, memory_order_seq_cst)) return;
     otp__put_seq(&s->futex, 1);
     if (otp__get_seq(&s->in_poll)) otp__poll_wake();
     else otp__futex_wake(&s->futex);
@@ -7778,7 +7778,7 @@ static void otp__doze(otp__sched *s)
     (void)atomic_exchange_explicit(&s->sleeping, 0, memory_order_seq_cst);
     atomic_fetch_sub_explicit(&otp__rt.nidle, 1, memory_order_seq_cst);
     otp__put_rlx(&s->slices, otp__get(&s->slices) + 1);     /* the time asleep is nobody's turn */
-    if (otp__get(&otp__rt.monitor_asleep)) {
+    if (otp__get_seq(&otp__rt.monitor_asleep)) {    /* a pair: nidle goes down first; the monitor sets this first */
         otp__put_seq(&otp__rt.monitor_futex, 1);
         otp__futex_wake(&otp__rt.monitor_futex);
     }

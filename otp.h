@@ -1791,7 +1791,8 @@ enum {
     OTP__STEAL_GONE,
     OTP__STEAL_BORROWED,
     OTP__STEAL_MASK = 3,
-    OTP__STEAL_FENCE = 8
+    OTP__STEAL_FENCE = 8,
+    OTP__STEAL_TAKER = 16       /* times who asks: a P's id + 1, or 0 for the monitor */
 };
 
 typedef struct otp__fault { int sig; uintptr_t addr; bool overflow; int depth; void *ip[24]; bool fatal; } otp__fault;
@@ -3279,7 +3280,7 @@ static OTP__NOINLINE otp__thread *otp__in_slow(otp__thread *t)
         unsigned v = otp__get_acq(&t->steal), kind = v & OTP__STEAL_MASK;
         if (kind == OTP__STEAL_NONE) return t;
         if (kind == OTP__STEAL_ASKED) {
-            if (otp__cas(&t->steal, &v, v & ~(unsigned)OTP__STEAL_MASK, memory_order_acq_rel)) return t;
+            if (otp__cas(&t->steal, &v, v & OTP__STEAL_FENCE, memory_order_acq_rel)) return t;
         } else if (kind == OTP__STEAL_BORROWED) {
             otp__pause();
         } else {    /* gone: leave the process to whoever has a P, and become a spare */
@@ -7673,12 +7674,13 @@ static OTP__NOINLINE void otp__wake_for_work(void)
         }
 }
 
-static bool otp__claim(otp__thread *vt, otp__sched *v, unsigned how)
+/* Takes P v from its thread vt, which is then BORROWED. `taker`: the P whose thread asks, NULL for the monitor. */
+static bool otp__claim(otp__thread *vt, otp__sched *v, const otp__sched *taker)
 {
     unsigned none = otp__rt.fence ? OTP__STEAL_FENCE : 0, base = none;
-    if (!vt || !otp__cas(&vt->steal, &none, base | OTP__STEAL_ASKED, memory_order_seq_cst)) return false;
+    unsigned asked = base | OTP__STEAL_ASKED | (taker ? (unsigned)taker->id + 1 : 0) * OTP__STEAL_TAKER;
+    if (!vt || !otp__cas(&vt->steal, &none, asked, memory_order_seq_cst)) return false;
     otp__membarrier();
-    unsigned asked = base | OTP__STEAL_ASKED;
     /* acquire: everything its thread did to the P before it went out */
     bool outside = atomic_load_explicit(&vt->in_rt, OTP__TSAN ? memory_order_seq_cst : memory_order_acquire) == 0;
     if (!outside) {
@@ -7690,7 +7692,6 @@ static bool otp__claim(otp__thread *vt, otp__sched *v, unsigned how)
         otp__put_rel(&vt->steal, base);
         return false;
     }
-    if (how == OTP__STEAL_GONE) otp__put_rel(&vt->steal, base | OTP__STEAL_GONE);
     return true;
 }
 
@@ -7700,7 +7701,7 @@ static void otp__unclaim(otp__thread *vt) { otp__put_rel(&vt->steal, otp__rt.fen
 static bool otp__borrow(otp__sched *s, otp__sched *v)
 {
     otp__thread *vt = otp__get_acq(&v->thread);
-    if (!otp__claim(vt, v, OTP__STEAL_BORROWED)) return false;
+    if (!otp__claim(vt, v, s)) return false;
     otp__proc *chain = otp__give(v, true, true);
     otp__unclaim(vt);
     for (otp__proc *next; chain; chain = next) {
@@ -7921,7 +7922,7 @@ static void otp__replace(otp__sched *s, int64_t now)
             return;
         }
     }
-    if (otp__claim(vt, s, OTP__STEAL_BORROWED)) {
+    if (otp__claim(vt, s, NULL)) {
         if (vt->cur) otp__describe(vt->cur, vt->who, sizeof vt->who);
         vt->lost_at = s->seen_at > 0 ? s->seen_at : now;
         vt->p = NULL;
@@ -7961,7 +7962,7 @@ static void otp__monitor_sched(otp__sched *s, int64_t now)
     int64_t report = otp__rt.opts.report_stuck;
     if (report >= 0 && held >= report * 1000000 && !s->reported) {
         otp__thread *vt = otp__get_acq(&s->thread);
-        if (otp__claim(vt, s, OTP__STEAL_BORROWED)) {
+        if (otp__claim(vt, s, NULL)) {
             char who[160] = "";
             if (vt->cur) otp__describe(vt->cur, who, sizeof who);
             otp__unclaim(vt);

@@ -8306,7 +8306,7 @@ static void otp__sched_free(otp__sched *s)
 static void otp__threads_end(void)
 {
     otp__put_seq(&otp__rt.closing, 1);
-    while (otp__get_acq(&otp__rt.outside) != 0) (void)sched_yield();
+    while (otp__get_seq(&otp__rt.outside) != 0) (void)sched_yield();
     otp__put_seq(&otp__rt.stop, 1);
     for (int i = 0; i < otp__rt.nscheds; i++) otp__wake(otp__rt.sched[i]);
     otp__put_seq(&otp__rt.monitor_futex, 1);

@@ -740,6 +740,95 @@ static void polled_setup(void)      /* somebody else polls: both sleep on their 
     atomic_init(&otp__rt.poller, 1);
 }
 
+/* The main P waits for work or for the end of the first process. (The system call between the store and the look is a fence
+   here as it is in the kernel.) */
+static void main_setup(void)
+{
+    world(1);
+    S[1].id = 1;
+    S[1].main = true;
+    S[1].poll_deadline = -1;
+    otp__rt.sched[1] = &S[1];
+    mc_name(&S[1].sleeping, "main.sleeping");
+    mc_name(&S[1].futex, "main.futex");
+    mc_name(&otp__rt.app_done, "app_done");
+}
+static void main_thread(void)
+{
+    (void)me();
+    (void)otp__idle_main(&S[1]);
+    finish();
+}
+static void app_ender(void)         /* as in otp__bury */
+{
+    otp__put_seq(&otp__rt.app_done, 1);
+    otp__futex_wake(&otp__rt.app_done);
+    otp__wake(otp__rt.sched[otp__rt.nscheds]);
+}
+static void main_check(void) { mc_assert(finished == 1); }
+
+/* A stop frees no scheduler that a thread from outside still looks at. */
+static void closing_setup(void)
+{
+    world(1);
+    open_proc(2, NULL);
+    atomic_init(&otp__rt.nidle, 1);
+    atomic_init(&S[0].sleeping, 1);
+    mc_name(&otp__rt.outside, "outside");
+    mc_name(&otp__rt.closing, "closing");
+}
+static void closer(void)            /* the begin of otp__threads_end, and its end */
+{
+    otp__put_seq(&otp__rt.closing, 1);
+    while (otp__get_seq(&otp__rt.outside) != 0) mc_pause();
+    *(volatile unsigned *)(void *)&S[0].sleeping = 7;       /* freed: plain, so that every other use is a race */
+    *(volatile unsigned *)(void *)&S[0].futex = 7;
+}
+
+/* A process that was killed in otp_blocking is put in line by the loop or by the worker, once: 4.12, 4.23. */
+static otp__job job;
+static otp__ext job_ext;
+static void job_setup(void)
+{
+    world(1);
+    open_proc(0, &T[0]);
+    memset(&job, 0, sizeof job);
+    memset(&job_ext, 0, sizeof job_ext);
+    job.p = proc(0);
+    job_ext.job = &job;
+    proc(0)->ext = &job_ext;
+    atomic_init(&proc(0)->head, OTP__CLOSED);
+    mc_name(&job.state, "job.state");
+}
+static void job_thread(void)
+{
+    otp__thread *t = me();
+    otp__proc *p = t->cur;
+    t->p->pend = p;
+    t->p->pend_act = OTP__ACT_JOB;
+    t->cur = NULL;
+    frame++;                        /* its context is saved */
+    otp__commit(t->p);
+    if (otp__choose(t->p)) {
+        frame++;
+        note(0);
+    }
+}
+static void job_worker(void)        /* the end of a job, as the pool does it */
+{
+    otp__me = NULL;
+    if (atomic_exchange_explicit(&job.state, OTP__JOB_DONE, memory_order_acq_rel) == OTP__JOB_ORPHAN) {
+        frame++;                    /* whoever takes it from the injection queue uses the context */
+        otp__inject(job.p);
+        note(1);
+    }
+}
+static void job_check(void)
+{
+    mc_assert(got[0] + got[1] == 1);
+    mc_assert(count_queues() == got[1]);
+}
+
 /* -- timers: 4.13 ------------------------------------------------------------------------------------------ */
 
 static otp_ref timer_ref;
@@ -933,14 +1022,18 @@ static void local_set(int *v, int to)
     *v = to;
 }
 static uint64_t pid_p, pid_q;
+static bool loop_twice;
 static void loop_p(void *arg)
 {
     (void)arg;
     int mine;
     local_set(&mine, 1);
-    const otp_msg *m = otp_recv(OTP_INFINITY);
-    if (!m || mine != 1) wrong();
-    note(m->tag);
+    for (int i = 0; i < (loop_twice ? 2 : 1); i++) {
+        const otp_msg *m = otp_recv(OTP_INFINITY);
+        if (!m || mine != 1) wrong();
+        note(m->tag);
+        if (loop_twice && i == 0 && otp_send((otp_pid){ pid_q }, 3, NULL, 0) != 0) wrong();
+    }
     finish();
 }
 static void loop_q(void *arg)
@@ -949,9 +1042,12 @@ static void loop_q(void *arg)
     int mine;
     local_set(&mine, 2);
     if (otp_send((otp_pid){ pid_p }, 1, NULL, 0) != 0) wrong();
-    const otp_msg *m = otp_recv(OTP_INFINITY);      /* straight to p, which is in run_next */
-    if (!m || mine != 2) wrong();
-    note(m->tag);
+    for (int i = 0; i < (loop_twice ? 2 : 1); i++) {
+        const otp_msg *m = otp_recv(OTP_INFINITY);      /* straight to p, which is in run_next */
+        if (!m || mine != 2) wrong();
+        note(m->tag);
+    }
+    if (loop_twice && otp_send((otp_pid){ pid_p }, 4, NULL, 0) != 0) wrong();
     finish();
 }
 static void loop_fresh(int i, otp_fn *fn)
@@ -963,6 +1059,7 @@ static void loop_fresh(int i, otp_fn *fn)
 }
 static void loop_setup(void)
 {
+    loop_twice = false;
     world(2);
     known = NULL;
     loop_fresh(1, loop_q);
@@ -985,6 +1082,11 @@ static void loop_setup(void)
     }
     for (int k = 0; k < 8; k++) stacks[k].k.deep = false;
 }
+static void loop2_setup(void)
+{
+    loop_setup();
+    loop_twice = true;
+}
 static void loop_thread(void)
 {
     otp__thread *t = me();
@@ -1002,6 +1104,7 @@ static void loop_check(void)
 {
     mc_assert(!bad);
     mc_assert(finished == 2 && got[1] == 1 && got[2] == 1);
+    mc_assert(got[3] == loop_twice && got[4] == loop_twice);
     mc_assert(atomic_load(&proc(0)->head) == OTP__CLOSED && atomic_load(&proc(1)->head) == OTP__CLOSED);
     mc_assert(atomic_load(&S[0].exited) + atomic_load(&S[1].exited) == 2);
     mc_assert(count_queues() == 0);
@@ -1030,18 +1133,24 @@ static const mc_model models[] = {
     { .name = "borrow_replace", .setup = door1_setup, .thread = { door_thread, thief, replacer, spare }, .check = door_check,
       .may_block = 8, .preemptions = 2 },
     { .name = "ask", .setup = ask2_setup, .thread = { asked, asker }, .check = ask_check, .give_up = true },
+    { .name = "ask_two", .setup = ask_setup, .thread = { asked, asker, asker }, .check = ask_check, .give_up = true,
+      .preemptions = 2 },
     { .name = "idle_inject", .setup = polled_setup, .thread = { sleeper, injector }, .check = idle_check, .may_block = 3 },
     { .name = "idle_poll", .setup = idle_setup, .thread = { sleeper, injector }, .check = idle_check, .may_block = 3 },
     { .name = "idle_inbox", .setup = polled_setup, .thread = { sleeper, giver }, .check = idle_check, .may_block = 3 },
     { .name = "idle_inbox_poll", .setup = idle_setup, .thread = { sleeper, giver }, .check = idle_check, .may_block = 3 },
     { .name = "idle_stop", .setup = idle_setup, .thread = { sleeper, stopper }, .check = idle_check },
     { .name = "idle_two", .setup = idle_setup, .thread = { sleeper, sleeper, injector }, .check = idle_check, .may_block = 3, .preemptions = 3 },
+    { .name = "idle_main", .setup = main_setup, .thread = { main_thread, app_ender }, .check = main_check },
+    { .name = "closing", .setup = closing_setup, .thread = { injector, closer } },
+    { .name = "blocking", .setup = job_setup, .thread = { job_thread, job_worker }, .check = job_check },
     { .name = "timer", .setup = timer_setup, .thread = { firer, canceller }, .check = timer_check },
     { .name = "timer_two", .setup = timer_setup, .thread = { firer, canceller, canceller }, .check = timer_check },
     { .name = "timer_sweep", .setup = timer_far_setup, .thread = { sweeper, canceller }, .check = sweep_check },
     { .name = "timer_on_its_way", .setup = way_setup, .thread = { way_owner, way_sender }, .check = way_check },
     { .name = "chains", .setup = chain_setup, .thread = { freer, taker }, .check = chain_check },
     { .name = "loop", .setup = loop_setup, .thread = { loop_thread, loop_sender }, .check = loop_check },
+    { .name = "loop_twice", .setup = loop2_setup, .thread = { loop_thread, loop_sender }, .check = loop_check },
     { .name = "guest", .setup = guest_setup, .thread = { guest, guest_sender, guest_sender }, .check = guest_check },
     { .name = "guest_timed", .setup = guest_setup, .thread = { guest_timed, guest_sender }, .check = guest_check },
 };

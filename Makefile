@@ -22,7 +22,7 @@ VERSION = $(shell sed -n 's/^\#define OTP_VERSION "\(.*\)"/\1/p' otp.h)
 EXAMPLES = $(patsubst examples/%.c,build/examples/%,$(wildcard examples/*.c))
 
 .PHONY: help all run test check tests headers asan tsan ubsan valgrind conformity rules bench examples docs snippets \
-	check-docs check-format format install uninstall deps clean
+	check-docs check-format format models install uninstall deps clean
 
 help: ## this list
 	@echo 'make TARGET [CC=…] [CFLAGS=…] [PORT=…] [WORKLOAD=…] [PREFIX=…]'
@@ -64,6 +64,9 @@ ubsan: ## the test programs under UndefinedBehaviorSanitizer alone
 
 valgrind: ## some examples under Valgrind
 	@sh tests/sanitize.sh valgrind
+
+models: ## the interleavings of the lock-free parts, all of them on small instances: tests/models/README.md
+	@sh tests/models/run.sh
 
 conformity: ## the table of Erlang's rules in docs/differences.md against the tests
 	@sh tools/rules.sh

@@ -3035,7 +3035,8 @@ static bool otp__inject_take(otp__sched *s)
       sender that finds CLOSED, by the receiver that drops, and by the last drain of an ending process.
    7. A newer incarnation writes its generation first, then opens the head with a release store.
    No fence and no sequentially consistent order is needed here, except that exit's exchange and register's check of
-   the head form a pair of their own (4.15). */
+   the head form a pair of their own (4.15). tests/models/ runs this code through all interleavings of small instances:
+   models mailbox*, sigwait, hint*, reuse* and names. */
 
 OTP__INLINE otp__node *otp__head_list(uintptr_t h) { return (otp__node *)(h & ~OTP__HEAD_BITS); }
 
@@ -3250,6 +3251,7 @@ static void otp__undeliverable(otp__sched *s, otp__node *n)
    4. BORROWED ends with a release store of 0, which T reads with acquire, whether it waited for it or finds it over:
       a whole loan may pass between two looks of T. GONE is ended by T itself, once it is a spare. So T's plain uses of
       P are ordered against the taker's in all cases.
+   Checked by the models borrow*, replace and borrow_replace of tests/models/.
    Where there is no membarrier every entry pays a fence (OTP__STEAL_FENCE makes steal never 0). ThreadSanitizer
    does not know membarrier: there both sides use sequentially consistent operations. */
 
@@ -3318,7 +3320,7 @@ OTP__INLINE void otp__out(otp__thread *t)
    >> loop   The loop runs on a leased stack. It calls a new process on that very stack; when the process blocks, the
    stack stays behind with it and the loop starts again on another. A suspended process is gone to by dropping the
    loop's own stack. Nothing is live across the call of a process but the stack's own handle k: thread and scheduler
-   may be others afterwards. */
+   may be others afterwards. Who arrives parks who left: models loop* and blocking of tests/models/. */
 
 OTP__INLINE void otp__trace_sched(otp__sched *s, otp__proc *p, bool in)
 {
@@ -3610,7 +3612,7 @@ OTP__INLINE otp__thread *otp__count(otp__thread *t, int n)
    CANCELLED; only the winner of the CAS away from ARMED may act on it, so a cancel from another P that succeeds means
    that the message never comes. Only the wheel's P unlinks: what others cancelled is swept when it is half of the
    wheel. Timers cascade to the front of a slot, since they are older than what was put there directly: equal
-   deadlines fire in the order of their start. */
+   deadlines fire in the order of their start. Who wins is checked by the models timer* of tests/models/. */
 
 #define OTP__TIMER_REF ((uint64_t)1 << 63)
 #define OTP__BY_NAME UINT64_MAX         /* otp__timer.to: the name is looked up when it fires */
@@ -7654,7 +7656,7 @@ int otp_close(int fd)
    for a moment (one P at a time, and only while spinning has paid lately), and sleeps: one in the poll, the others on
    their futex. Sleeping is a pair: the sleeper sets `sleeping` and nidle (seq_cst) and then looks at inbox and
    injection; whoever brings something there (seq_cst) then looks at sleeping or nidle. What a busy P has in its own
-   queues is never lost with a missed wake-up, only shared later. */
+   queues is never lost with a missed wake-up, only shared later. Models idle*, ask* and closing of tests/models/. */
 
 static void otp__wake(otp__sched *s)
 {

@@ -1,7 +1,7 @@
 /* The lock-free parts under load: what tests/models/ checks on small instances, here with many threads, natively, under
    ThreadSanitizer and on emulated machines. Every count is exact: nothing lost, nothing twice.
 
-     OTP_STRESS=20 build/tests/test_stress_lockfree        does twenty times as much                                   */
+     OTP_STRESS=20 build/tests/test_stress_lockfree        does twenty times as much                 */
 #include "test.h"
 
 static int stress(int normal, int reduced)

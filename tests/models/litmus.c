@@ -2,6 +2,7 @@
    outcome that must be possible is found, none that must not be, with the reduction and without it.
                                                                             SPDX-License-Identifier: MIT */
 #include "mc.h"
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -46,7 +47,11 @@ static void mp1_rlx(void) { put(0, ld(&y, RLX)); put(1, ld(&x, RLX)); }
 static void mp1_acq(void) { put(0, ld(&y, ACQ)); put(1, ld(&x, RLX)); }
 static void mp1_fence(void) { put(0, ld(&y, RLX)); atomic_thread_fence(ACQ); put(1, ld(&x, RLX)); }
 static void mp0_fence(void) { st(&x, 1, RLX); atomic_thread_fence(REL); st(&y, 1, RLX); }
-static void rs1(void) { int v = 1; put(2, atomic_compare_exchange_strong_explicit(&y, &v, 2, RLX, RLX)); }   /* goes on with the sequence */
+static void rs1(void)       /* goes on with the sequence */
+{
+    int v = 1;
+    put(2, atomic_compare_exchange_strong_explicit(&y, &v, 2, RLX, RLX));
+}
 static void rs2(void) { put(0, ld(&y, ACQ)); put(1, ld(&x, RLX)); }
 static void co0(void) { st(&x, 1, RLX); st(&x, 2, RLX); }
 static void co1(void) { put(0, ld(&x, RLX)); put(1, ld(&x, RLX)); }
@@ -67,10 +72,7 @@ static void wait0_none(void) { st(&x, 1, REL); }
 static void wait1(void) { while (ld(&x, ACQ) == 0) mc_syscall(SYS_futex, &x, 128, 0, NULL); }
 
 static int passed, failures;
-/* `want`: the outcomes, 0-terminated after the first; NULL: the program must be found wrong. */
-static void litmus(const char *name, void (*a)(void), void (*b)(void), void (*c)(void), void (*d)(void), int n, ...);
-
-#include <stdarg.h>
+/* n outcomes follow, all that there are; n < 0: the program must be found wrong. */
 static void litmus(const char *name, void (*a)(void), void (*b)(void), void (*c)(void), void (*d)(void), int n, ...)
 {
     mc_model m = { .name = name, .setup = setup, .thread = { a, b, c, d }, .check = out };
@@ -97,8 +99,91 @@ static void litmus(const char *name, void (*a)(void), void (*b)(void), void (*c)
     }
 }
 
+/* Random programs: the reduction must not lose an outcome of all the executions. Steps: what (load, store, exchange,
+   compare and exchange, fence, membarrier), which of two words, which order. */
+static struct { unsigned char what, word, order; } steps[3][4];
+static int lengths[3];
+HIDDEN static void read_note(int thread, int i, int v) { r[thread] = r[thread] * 8 + v + 1; (void)i; }
+static void random_thread(void)
+{
+    int t = mc_thread();
+    for (int i = 0; i < lengths[t]; i++) {
+        atomic_int *w = steps[t][i].word ? &y : &x;
+        int v = t * 2 + i + 1, o = steps[t][i].order;
+        switch (steps[t][i].what) {
+        case 0: read_note(t, i, o == 0 ? ld(w, RLX) : o == 1 ? ld(w, ACQ) : ld(w, SEQ)); break;
+        case 1:
+            if (o == 0) st(w, v, RLX);
+            else if (o == 1) st(w, v, REL);
+            else st(w, v, SEQ);
+            break;
+        case 2:
+            read_note(t, i, o == 0   ? atomic_exchange_explicit(w, v, RLX)
+                            : o == 1 ? atomic_exchange_explicit(w, v, memory_order_acq_rel)
+                                     : atomic_exchange_explicit(w, v, SEQ));
+            break;
+        case 3: {
+            int old = 0;
+            (void)atomic_compare_exchange_strong_explicit(w, &old, v, memory_order_acq_rel, RLX);
+            read_note(t, i, old);
+            break;
+        }
+        case 4: atomic_thread_fence(SEQ); break;
+        default: mc_syscall(SYS_membarrier, 8, 0, 0);
+        }
+    }
+}
+HIDDEN static void random_out(void)
+{
+    unsigned long long h = (unsigned long long)x * 64 + (unsigned long long)y;
+    for (int i = 0; i < 3; i++) h = h * 4099 + (unsigned long long)r[i];
+    mc_outcome(h);
+}
+
+static void random_programs(int n)
+{
+    unsigned seed = 12345;
+    int lost = 0, several = 0;
+    unsigned long long all = 0, some = 0;
+    for (int k = 0; k < n; k++) {
+        for (int t = 0; t < 3; t++) {
+            lengths[t] = 1 + (int)((seed = seed * 1103515245u + 12345u) >> 16) % (t == 2 ? 2 : 3);
+            for (int i = 0; i < lengths[t]; i++) {
+                seed = seed * 1103515245u + 12345u;
+                static const unsigned char kinds[] = { 0, 0, 0, 1, 1, 1, 2, 3, 4, 5 };
+                steps[t][i].what = kinds[(seed >> 8) % 10];
+                steps[t][i].word = seed >> 14 & 1;
+                steps[t][i].order = (unsigned char)((seed >> 16) % 3);
+            }
+        }
+        mc_model m = { .name = "random", .setup = setup, .thread = { random_thread, random_thread, random_thread },
+                       .check = random_out };
+        unsigned long long a[256], b[256];
+        if (mc_explore(&m, 0, false) != 0) lost++;
+        int na = mc_outcomes(a, 256);
+        all += mc_executions();
+        if (mc_explore(&m, 0, true) != 0) lost++;
+        int nb = mc_outcomes(b, 256);
+        some += mc_executions();
+        several += na > 1;
+        bool same = na == nb;
+        for (int i = 0; i < na && same; i++) {
+            bool there = false;
+            for (int j = 0; j < nb; j++) there |= a[i] == b[j];
+            same = there;
+        }
+        if (!same) printf("#   program %d: %d outcomes, %d with the reduction\n", k, na, nb);
+        lost += !same;
+    }
+    printf("%s litmus %d random programs (%d with several outcomes): %llu executions, %llu with the reduction\n",
+           lost ? "FAIL" : "ok  ", n, several, all, some);
+    if (lost) failures++;
+    else passed++;
+}
+
 int main(void)
 {
+    random_programs(2000);
     litmus("store buffering, relaxed", sb0_rlx, sb1_rlx, NULL, NULL, 4, 0, 1000, 100, 1100);
     litmus("store buffering, release and acquire", sb0_ra, sb1_ra, NULL, NULL, 4, 0, 1000, 100, 1100);
     litmus("store buffering, seq_cst", sb0_seq, sb1_seq, NULL, NULL, 3, 1000, 100, 1100);
@@ -115,8 +200,8 @@ int main(void)
     litmus("coherence", co0, co1, NULL, NULL, 6, 0, 100, 200, 1100, 1200, 2200);
     litmus("independent reads, acquire", iriw0_ra, iriw1_ra, iriw2_ra, iriw3_ra, 16, 0, 1, 10, 11, 100, 101, 110, 111,
            1000, 1001, 1010, 1011, 1100, 1101, 1110, 1111);
-    litmus("independent reads, seq_cst", iriw0_seq, iriw1_seq, iriw2_seq, iriw3_seq, 15, 0, 1, 10, 11, 100, 101, 110, 111,
-           1000, 1001, 1011, 1100, 1101, 1110, 1111);
+    litmus("independent reads, seq_cst", iriw0_seq, iriw1_seq, iriw2_seq, iriw3_seq, 15, 0, 1, 10, 11, 100, 101, 110,
+           111, 1000, 1001, 1011, 1100, 1101, 1110, 1111);
     litmus("atomic addition", add, add, add, NULL, 6, 120, 210, 1020, 1200, 2010, 2100);
     litmus("publication of plain data", race0, race1, NULL, NULL, 2, 0, 1000);
     litmus("a data race is found", race0_rlx, race1, NULL, NULL, -1);

@@ -60,7 +60,12 @@ typedef struct thread {
     dclk order;
 } thread;
 
-typedef struct node { uint8_t thread, enabled, backtrack, done, sleep; uint16_t choice, choices; int preempted; op what; } node;
+typedef struct node {
+    uint8_t thread, enabled, backtrack, done, sleep;
+    uint16_t choice, choices;
+    int preempted;
+    op what;
+} node;
 typedef struct event { uint8_t thread; op what; uint64_t value; int msg, msgs; void *from; } event;
 
 static const mc_model *model;
@@ -234,7 +239,13 @@ static void join(view *a, const view *b)
 
 /* -- plain accesses ---------------------------------------------------------------------------------------- */
 
-typedef struct shadow { uintptr_t addr; uint32_t run; int loc; uint8_t wtid[8]; uint32_t w[8]; uint32_t r[MC_THREADS][8]; } shadow;
+typedef struct shadow {
+    uintptr_t addr;
+    uint32_t run;
+    int loc;
+    uint8_t wtid[8];
+    uint32_t w[8], r[MC_THREADS][8];
+} shadow;
 static shadow shadows[SHADOW];
 
 static shadow *shadow_of(uintptr_t addr)
@@ -390,18 +401,19 @@ static bool is_enabled(int i)
     }
 }
 
-static bool sc(const op *o) { return o->order == SEQ || o->kind == OP_FENCE || o->kind == OP_WAIT || o->kind == OP_WAKE; }
 static bool sc_write(const op *o) { return o->kind == OP_FENCE || o->kind == OP_WAIT || o->kind == OP_WAKE; }
+static bool sc(const op *o) { return o->order == SEQ || sc_write(o); }
 
 static bool dependent(const op *a, const op *b)
 {
-    if (a->kind == OP_BARRIER || b->kind == OP_BARRIER || a->kind == OP_UNTIL || b->kind == OP_UNTIL) return true;
+    bool all = a->kind == OP_BARRIER || b->kind == OP_BARRIER || a->kind == OP_UNTIL || b->kind == OP_UNTIL;
+    if (all) return true;
     if (a->loc >= 0 && a->loc == b->loc && (a->write || b->write)) return true;
     return sc(a) && sc(b) && (sc_write(a) || sc_write(b));
 }
 
-/* The event that p is about to do (with the order `now`) races with the one at depth i: one of the threads that can begin
-   what came since then without i is to be tried in the place of i. (Source sets: adding p itself is not enough when
+/* The event that p is about to do (with the order `now`) races with the one at depth i: one of the threads that can
+   begin what came since then without i is to be tried in the place of i. (Source sets: adding p itself is not enough when
    p is asleep there, because what must come before p in the other order may be of another thread.) */
 static void race_with(int i, int p, const dclk *now)
 {
@@ -422,7 +434,8 @@ static void race_with(int i, int p, const dclk *now)
     }
     initials &= n->enabled;
     if (initials == 0) n->backtrack |= n->enabled;
-    else if ((initials & n->backtrack) == 0) n->backtrack |= (uint8_t)((initials >> p & 1) ? 1u << p : initials & (~initials + 1));
+    else if ((initials & n->backtrack) == 0)
+        n->backtrack |= (uint8_t)((initials >> p & 1) ? 1u << p : initials & (~initials + 1));
 }
 
 static void races(const track *k, int p, bool write, const dclk *now)
@@ -476,7 +489,8 @@ static int pick(void)
             n->preempted = before->preempted;
             unsigned asleep = before->sleep | (unsigned)(before->done & ~(1u << before->thread));
             for (int i = 0; i < nthreads; i++)
-                if ((asleep >> i & 1) && i != before->thread && (enabled >> i & 1) && !dependent(&th[i].next, &before->what))
+                if ((asleep >> i & 1) && i != before->thread && (enabled >> i & 1) &&
+                    !dependent(&th[i].next, &before->what))
                     n->sleep |= (uint8_t)(1u << i);
         }
         if (!reducing) n->sleep = 0;
@@ -674,7 +688,11 @@ static uint64_t do_rmw(uintptr_t addr, int size, uint64_t v, int order, int what
         m = &pool[l->msgs[l->n - 1]];
         old = read_msg(l, l->n - 1, order);
     }
-    uint64_t now = what == XCHG ? v : what == ADD ? old + v : what == SUB ? old - v : what == AND ? (old & v) : (old | v);
+    uint64_t now = what == XCHG  ? v
+                   : what == ADD ? old + v
+                   : what == SUB ? old - v
+                   : what == AND ? (old & v)
+                                 : (old | v);
     if (size < 8) now &= ((uint64_t)1 << (size * 8)) - 1;
     if (loc < 0) memory_set(addr, size, now);
     else write_msg(&locs[loc], now, order, m);
@@ -732,9 +750,11 @@ static void do_fence(int order, void *from)
 #define FROM __builtin_return_address(0)
 #define ATOMIC(bits, type) \
     type __tsan_atomic##bits##_load(const volatile type *p, int o); \
-    type __tsan_atomic##bits##_load(const volatile type *p, int o) { return (type)do_load((uintptr_t)p, bits / 8, o, FROM); } \
+    type __tsan_atomic##bits##_load(const volatile type *p, int o) \
+    { return (type)do_load((uintptr_t)p, bits / 8, o, FROM); } \
     void __tsan_atomic##bits##_store(volatile type *p, type v, int o); \
-    void __tsan_atomic##bits##_store(volatile type *p, type v, int o) { do_store((uintptr_t)p, bits / 8, v, o, FROM); } \
+    void __tsan_atomic##bits##_store(volatile type *p, type v, int o) \
+    { do_store((uintptr_t)p, bits / 8, v, o, FROM); } \
     type __tsan_atomic##bits##_exchange(volatile type *p, type v, int o); \
     type __tsan_atomic##bits##_exchange(volatile type *p, type v, int o) \
     { return (type)do_rmw((uintptr_t)p, bits / 8, v, o, XCHG, FROM); } \
@@ -794,7 +814,7 @@ void __tsan_atomic_signal_fence(int o) { (void)o; }
 /* -- the system -------------------------------------------------------------------------------------------- */
 
 /* In a loop that waits for the location loaded last: goes on when there is something newer, which is then seen (a
-   store becomes visible in finite time). With give_up, also goes on without: the loop then sees no change to its end. */
+   store becomes visible in finite time). With give_up, also goes on without: the loop then sees no change at all. */
 void mc_pause(void)
 {
     if (!running || self < 0) return;
@@ -827,7 +847,6 @@ long mc_syscall(long number, ...)
     thread *t = &th[self];
     if (number == SYS_membarrier) {
         step(OP_BARRIER, SEQ, true, -1, from);
-        if (model->fences_off) return 0;
         fence(self);
         for (int round = 0; round < 2; round++)
             for (int i = 0; i < nthreads; i++) fence(i);
@@ -856,7 +875,7 @@ long mc_syscall(long number, ...)
     step(OP_WAIT, SEQ, true, loc, from);
     fence(self);
     refresh(l);
-    t->cur.at[loc] = (uint16_t)(l->n - 1);      /* the kernel reads it on this core: what comes later reads no older value */
+    t->cur.at[loc] = (uint16_t)(l->n - 1);      /* the kernel reads it on this core: no older value is read later */
     remember(pool[l->msgs[l->n - 1]].value, l->n - 1, l->n);
     if (pool[l->msgs[l->n - 1]].value != value) return -1;
     if (time) return -1;        /* a wait with a limit may end at once */

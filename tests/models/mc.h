@@ -1,8 +1,8 @@
 /* mc.h: a checker of interleavings for the real code of otp.h.             SPDX-License-Identifier: MIT
 
-   Code compiled with -fsanitize=thread calls __tsan_… for every access to memory. mc.c defines these functions: threads
-   are fibers of one thread of the system, every atomic operation is a point where another may go on, and a load
-   may return any value that the C11 memory model lets it return. See README.md beside this file for what that covers. */
+   Code compiled with -fsanitize=thread calls __tsan_… for every access to memory. mc.c defines these functions:
+   threads are fibers of one thread of the system, every atomic operation is a point where another may go on, and a load
+   may return any value that the C11 memory model lets it return. README.md beside this file says what that covers. */
 #ifndef MC_H
 #define MC_H
 #include <stdbool.h>
@@ -17,9 +17,8 @@ typedef struct mc_model {
     void (*thread[MC_THREADS])(void);
     void (*check)(void);                    /* after each complete execution: sees everything */
     unsigned may_block;                     /* threads, as bits, that need not come to their end */
-    bool give_up;                           /* bounded waits (otp__pause in a counted loop) may also end unsuccessfully */
-    int preemptions;                        /* > 0: not exhaustive: at most so many switches away from one that could go on */
-    bool fences_off;                        /* membarrier does nothing: the model must then fail */
+    bool give_up;                           /* bounded waits (otp__pause in a counted loop) may also end in vain */
+    int preemptions;                        /* > 0: not all: at most so many switches away from one that could go on */
 } mc_model;
 
 /* Explores all executions; returns 0, or 1 after printing the first execution that breaks the model. */

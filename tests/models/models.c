@@ -1,7 +1,9 @@
 /* models.c: small instances of the lock-free parts of otp.h, run by the checker. The code under test is otp.h itself:
    only the system calls, the clock and the pause are the checker's. README.md says what each model covers.
 
-     models [NAME…] [--mutant]      --mutant: exit status 0 when a violation is found          SPDX-License-Identifier: MIT */
+     models [NAME…] [--mutant]      --mutant: exit status 0 when a violation is found
+
+   SPDX-License-Identifier: MIT */
 #define _GNU_SOURCE
 #include "mc.h"
 #include <assert.h>
@@ -37,7 +39,7 @@ HIDDEN static void *arena_take(size_t n)
     n = (n + 15) & ~(size_t)15;
     if (arena_used + n > sizeof arena) abort();
     arena_used += n;
-    return arena + arena_used - n;  /* never used again in the same execution: a use after free is then a race, not luck */
+    return arena + arena_used - n;  /* never used again in the same execution: a use after free is a race, not luck */
 }
 HIDDEN static int model_clock(struct timespec *ts)
 {
@@ -87,7 +89,7 @@ static struct { _Alignas(64) char room[64 << 10]; _Alignas(64) otp__stack k; } s
 
 /* Results. */
 static int got[16], bad, finished, entered;
-static int frame;                   /* stands for the saved context of the process: plain, so that every hand-over is checked */
+static int frame;                   /* the saved context of the process: plain, so that every hand-over is checked */
 static unsigned act;
 static uint64_t first_pid;
 HIDDEN static void note(int i) { got[i]++; }
@@ -231,7 +233,7 @@ static void receiver(otp__thread *t)
     while (p->first) {
         otp__node *n = otp__unlink(p, &p->first);
         if (n->to != otp__pid(p)) wrong();
-        if (n->m.tag % 2 == 1 && !got[n->m.tag - 1] && n->m.tag < 4) wrong();   /* 1 after 0, 3 after 2: the same sender's */
+        if (n->m.tag % 2 == 1 && n->m.tag < 4 && !got[n->m.tag - 1]) wrong();   /* the same sender's in their order */
         note(n->m.tag);
         finish();
     }
@@ -375,8 +377,8 @@ static void hint_only_check(void) { mc_assert(finished == 1); }
 
 /* -- slots: 4.8, 4.10 steps 5 to 7, 4.17 ------------------------------------------------------------------- */
 
-/* p takes what has come, ends, and a newer process begins in its slot and waits. q (on T1) monitors the first p and must
-   hear of its end exactly once, whichever way: by the exit, by the last drain, by a dropper, or at once. */
+/* p takes what has come, ends, and a newer process begins in its slot and waits. q (on T1) monitors the first p and
+   must hear of its end exactly once, whichever way: by the exit, by the last drain, by a dropper, or at once. */
 static void second(otp__thread *t)
 {
     otp__proc *p = t->cur;
@@ -414,7 +416,8 @@ static void reuse_setup(void)
     (void)make(1, atomic_load(&proc(1)->pid), first_pid, OTP__K_MONITOR, 77);
     /* nodes for the answers */
     for (int i = 0; i < 3; i++) {
-        otp__chain *c = (otp__chain *)(void *)node_room[8 + 2 * i], *d = (otp__chain *)(void *)node_room[9 + 2 * i];
+        otp__chain *c = (otp__chain *)(void *)node_room[8 + 2 * i];
+        otp__chain *d = (otp__chain *)(void *)node_room[9 + 2 * i];
         c->next = NULL;
         d->next = NULL;
         S[i].mem.list[otp__class_of(otp__node_bytes(sizeof(otp__why)))] = (otp__list){ c, 1, NULL };
@@ -740,8 +743,8 @@ static void polled_setup(void)      /* somebody else polls: both sleep on their 
     atomic_init(&otp__rt.poller, 1);
 }
 
-/* The main P waits for work or for the end of the first process. (The system call between the store and the look is a fence
-   here as it is in the kernel.) */
+/* The main P waits for work or for the end of the first process. (The system call between the store and the look is a
+   fence here as it is in the kernel.) */
 static void main_setup(void)
 {
     world(1);
@@ -1114,33 +1117,43 @@ static void loop_check(void)
 /* -- all of them ------------------------------------------------------------------------------------------- */
 
 static const mc_model models[] = {
-    { .name = "mailbox", .setup = mailbox_setup, .thread = { owner_thread, sender_0, sender_2 }, .check = mailbox_check },
+    { .name = "mailbox", .setup = mailbox_setup, .thread = { owner_thread, sender_0, sender_2 },
+      .check = mailbox_check },
     { .name = "mailbox_order", .setup = mailbox_setup, .thread = { owner_thread, sender_01 }, .check = mailbox_check },
-    { .name = "mailbox_three", .setup = mailbox4_setup, .thread = { owner_thread, sender_01, sender_2 }, .check = mailbox_check, .preemptions = 3 },
+    { .name = "mailbox_three", .setup = mailbox4_setup, .thread = { owner_thread, sender_01, sender_2 },
+      .check = mailbox_check, .preemptions = 3 },
     { .name = "sigwait", .setup = sigwait_setup, .thread = { owner_thread, sender_0, replier }, .check = caller_check },
     { .name = "hint", .setup = hint_setup, .thread = { waiter_thread, hinter }, .check = hint_only_check },
-    { .name = "hint_sigwait", .setup = hint_setup_sig, .thread = { waiter_thread, hinter, hint_sender }, .check = hint_check },
-    { .name = "hint_message", .setup = hint_setup, .thread = { waiter_thread, hinter, hint_sender }, .check = hint_check },
+    { .name = "hint_sigwait", .setup = hint_setup_sig, .thread = { waiter_thread, hinter, hint_sender },
+      .check = hint_check },
+    { .name = "hint_message", .setup = hint_setup, .thread = { waiter_thread, hinter, hint_sender },
+      .check = hint_check },
     { .name = "reuse", .setup = reuse_setup, .thread = { ender, reuse_monitor }, .check = reuse_check },
     { .name = "reuse_message", .setup = reuse_setup, .thread = { ender, reuse_sender }, .check = reuse2_check },
-    { .name = "reuse_both", .setup = reuse_setup, .thread = { ender, reuse_monitor, reuse_sender }, .check = reuse_check, .preemptions = 2 },
+    { .name = "reuse_both", .setup = reuse_setup, .thread = { ender, reuse_monitor, reuse_sender },
+      .check = reuse_check, .preemptions = 2 },
     { .name = "names", .setup = names_setup, .thread = { name_ender, name_registrar }, .check = names_check },
     { .name = "borrow", .setup = door_setup, .thread = { door_thread, thief }, .check = door_check },
     { .name = "borrow_twice", .setup = door1_setup, .thread = { door_thread, two_thefts }, .check = door_check },
     { .name = "borrow_two", .setup = door3_setup, .thread = { door_thread, thief, thief }, .check = door_check },
     { .name = "borrow_fence", .setup = fence_setup, .thread = { door_thread, thief }, .check = door_check },
-    { .name = "replace", .setup = door_setup, .thread = { door_thread, replacer1, spare }, .check = door_check, .may_block = 4 },
-    { .name = "borrow_replace", .setup = door1_setup, .thread = { door_thread, thief, replacer, spare }, .check = door_check,
+    { .name = "replace", .setup = door_setup, .thread = { door_thread, replacer1, spare },
+      .check = door_check, .may_block = 4 },
+    { .name = "borrow_replace", .setup = door1_setup, .thread = { door_thread, thief, replacer, spare },
+      .check = door_check,
       .may_block = 8, .preemptions = 2 },
     { .name = "ask", .setup = ask2_setup, .thread = { asked, asker }, .check = ask_check, .give_up = true },
     { .name = "ask_two", .setup = ask_setup, .thread = { asked, asker, asker }, .check = ask_check, .give_up = true,
       .preemptions = 2 },
-    { .name = "idle_inject", .setup = polled_setup, .thread = { sleeper, injector }, .check = idle_check, .may_block = 3 },
+    { .name = "idle_inject", .setup = polled_setup, .thread = { sleeper, injector },
+      .check = idle_check, .may_block = 3 },
     { .name = "idle_poll", .setup = idle_setup, .thread = { sleeper, injector }, .check = idle_check, .may_block = 3 },
     { .name = "idle_inbox", .setup = polled_setup, .thread = { sleeper, giver }, .check = idle_check, .may_block = 3 },
-    { .name = "idle_inbox_poll", .setup = idle_setup, .thread = { sleeper, giver }, .check = idle_check, .may_block = 3 },
+    { .name = "idle_inbox_poll", .setup = idle_setup, .thread = { sleeper, giver },
+      .check = idle_check, .may_block = 3 },
     { .name = "idle_stop", .setup = idle_setup, .thread = { sleeper, stopper }, .check = idle_check },
-    { .name = "idle_two", .setup = idle_setup, .thread = { sleeper, sleeper, injector }, .check = idle_check, .may_block = 3, .preemptions = 3 },
+    { .name = "idle_two", .setup = idle_setup, .thread = { sleeper, sleeper, injector },
+      .check = idle_check, .may_block = 3, .preemptions = 3 },
     { .name = "idle_main", .setup = main_setup, .thread = { main_thread, app_ender }, .check = main_check },
     { .name = "closing", .setup = closing_setup, .thread = { injector, closer } },
     { .name = "blocking", .setup = job_setup, .thread = { job_thread, job_worker }, .check = job_check },

@@ -847,7 +847,7 @@ static void timer_setup(void)
     atomic_init(&tm->to, first_pid);
     atomic_init(&tm->state, 1u << 2 | OTP__TIMER_ARMED);
     timer_ref.id = OTP__TIMER_REF | (uint64_t)1 << 32;
-    otp__timer_insert(&S[0], tm);
+    otp__timer_insert(&S[0], tm, model_ns);
 }
 static void timer_far_setup(void)   /* not due when the owner looks, but swept */
 {
@@ -864,7 +864,7 @@ static void firer(void)             /* the P of the wheel: the time has come; th
     tm->node = NULL;
     tm->more = NULL;
     otp__put_rel(&tm->state, (otp__get(&tm->state) & ~3u) | OTP__TIMER_ARMED);
-    otp__timer_insert(t->p, tm);
+    otp__timer_insert(t->p, tm, model_ns);
 }
 static void sweeper(void)
 {

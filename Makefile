@@ -24,9 +24,8 @@ HEADERS = $(wildcard otp*.h)
 VERSION = $(shell sed -n 's/^\#define OTP_VERSION "\(.*\)"/\1/p' otp.h)
 EXAMPLES = $(patsubst examples/%.c,build/examples/%,$(wildcard examples/*.c))
 
-.PHONY: help all tools run test check tests headers portable asan tsan ubsan valgrind stress hardening conformance \
-	conformity rules bench examples docs snippets \
-	check-docs check-format format install uninstall deps clean
+.PHONY: help all tools run test check tests headers models portable asan tsan ubsan valgrind stress hardening \
+	conformance conformity rules bench examples docs snippets check-docs check-format format install uninstall deps clean
 
 help: ## this list
 	@echo 'make TARGET [CC=…] [CFLAGS=…] [PORT=…] [WORKLOAD=…] [PREFIX=…]'
@@ -77,6 +76,9 @@ ubsan: ## the test programs under UndefinedBehaviorSanitizer alone
 
 valgrind: ## some examples and tests under Valgrind's memcheck
 	@sh tests/sanitize.sh valgrind
+
+models: ## the interleavings of the lock-free parts, all of them on small instances: tests/models/README.md
+	@sh tests/models/run.sh
 
 conformance: ## random programs on Erlang and on otp.h, compared; SEED=7 N=1000 FROM=1 chooses them
 	@SEED='$(SEED)' N='$(N)' FROM='$(FROM)' sh tests/conformance/run.sh

@@ -1925,7 +1925,8 @@ enum {
     OTP__STEAL_BORROWED,
     OTP__STEAL_MASK = 3,
     OTP__STEAL_LOOK = 4,        /* with BORROWED: it was GONE, and will be again; see otp__over_shoulder */
-    OTP__STEAL_FENCE = 8
+    OTP__STEAL_FENCE = 8,
+    OTP__STEAL_TAKER = 16       /* times who asks: a P's id + 1, 0 for the monitor, from 1 << 20 for who looks */
 };
 
 typedef struct otp__fault { int sig; uintptr_t addr; bool overflow; int depth; void *ip[24]; bool fatal; } otp__fault;
@@ -3302,7 +3303,8 @@ static bool otp__inject_take(otp__sched *s)
       sender that finds CLOSED, by the receiver that drops, and by the last drain of an ending process.
    7. A newer incarnation writes its generation first, then opens the head with a release store.
    No fence and no sequentially consistent order is needed here, except that exit's exchange and register's check of
-   the head form a pair of their own (4.15). */
+   the head form a pair of their own (4.15). tests/models/ runs this code through all interleavings of small instances:
+   models mailbox*, sigwait, hint*, reuse* and names. */
 
 OTP__INLINE otp__node *otp__head_list(uintptr_t h) { return (otp__node *)(h & ~OTP__HEAD_BITS); }
 
@@ -3612,15 +3614,19 @@ static void otp__undeliverable(otp__sched *s, otp__node *n)
    3. Taker reads 0 (acquire, pairs with T's release on the way out: all T did to P is visible), then CAS ASKED -> GONE
       or BORROWED. If T entered meanwhile it has put 0 and the CAS fails. Otherwise P is the taker's, with all its data,
       and T, on its way in, sees GONE or BORROWED.
-   4. BORROWED ends with a release store of 0, which T waits for with acquire. GONE is ended by T itself, once it is a
-      spare. So T's plain uses of P are ordered against the taker's in all cases.
+   4. BORROWED ends with a release store of 0, which T reads with acquire, whether it waited for it or finds it over:
+      a whole loan may pass between two looks of T. GONE is ended by T itself, once it is a spare. So T's plain uses of
+      P are ordered against the taker's in all cases.
+   Checked by the models borrow*, replace and borrow_replace of tests/models/.
    Where there is no membarrier every entry pays a fence (OTP__STEAL_FENCE makes steal never 0). ThreadSanitizer
    does not know membarrier: there both sides use sequentially consistent operations. */
 
 #if OTP__TSAN
 #define OTP__DOOR memory_order_seq_cst
+#define OTP__DOOR_LOOK memory_order_seq_cst
 #else
 #define OTP__DOOR memory_order_relaxed
+#define OTP__DOOR_LOOK memory_order_acquire     /* step 4 */
 #endif
 
 static void otp__membarrier(void)
@@ -3642,7 +3648,7 @@ static OTP__NOINLINE otp__thread *otp__in_slow(otp__thread *t)
         unsigned v = otp__get_acq(&t->steal), kind = v & OTP__STEAL_MASK;
         if (kind == OTP__STEAL_NONE) return t;
         if (kind == OTP__STEAL_ASKED) {
-            if (otp__cas(&t->steal, &v, v & ~(unsigned)OTP__STEAL_MASK, memory_order_acq_rel)) return t;
+            if (otp__cas(&t->steal, &v, v & OTP__STEAL_FENCE, memory_order_acq_rel)) return t;
         } else if (kind == OTP__STEAL_BORROWED) {
             otp__pause();
         } else {    /* gone: leave the process to whoever has a P, and become a spare */
@@ -3667,7 +3673,7 @@ OTP__INLINE otp__thread *otp__in(void)
     if (otp__unlikely(!t)) t = otp__guest_thread();
     atomic_store_explicit(&t->in_rt, 1, OTP__DOOR);
     atomic_signal_fence(memory_order_seq_cst);
-    if (otp__unlikely(atomic_load_explicit(&t->steal, OTP__DOOR) != 0)) t = otp__in_slow(t);
+    if (otp__unlikely(atomic_load_explicit(&t->steal, OTP__DOOR_LOOK) != 0)) t = otp__in_slow(t);
     return t;
 }
 
@@ -3689,7 +3695,7 @@ OTP__INLINE void otp__out(otp__thread *t)
    >> loop   The loop runs on a leased stack. It calls a new process on that very stack; when the process blocks, the
    stack stays behind with it and the loop starts again on another. A suspended process is gone to by dropping the
    loop's own stack. Nothing is live across the call of a process but the stack's own handle k: thread and scheduler
-   may be others afterwards. */
+   may be others afterwards. Who arrives parks who left: models loop* and blocking of tests/models/. */
 
 OTP__INLINE void otp__trace_sched(otp__sched *s, otp__proc *p, bool in)
 {
@@ -4096,7 +4102,7 @@ static void otp__mask_note(otp__thread *t) { (void)t; }
    CANCELLED; only the winner of the CAS away from ARMED may act on it, so a cancel from another P that succeeds means
    that the message never comes. Only the wheel's P unlinks: what others cancelled is swept when it is half of the
    wheel. Timers cascade to the front of a slot, since they are older than what was put there directly: equal
-   deadlines fire in the order of their start. */
+   deadlines fire in the order of their start. Who wins is checked by the models timer* of tests/models/. */
 
 #define OTP__TIMER_REF ((uint64_t)1 << 63)
 #define OTP__BY_NAME UINT64_MAX         /* otp__timer.to: the name is looked up when it fires */
@@ -8618,12 +8624,12 @@ int otp_close(int fd)
    for a moment (one P at a time, and only while spinning has paid lately), and sleeps: one in the poll, the others on
    their futex. Sleeping is a pair: the sleeper sets `sleeping` and nidle (seq_cst) and then looks at inbox and
    injection; whoever brings something there (seq_cst) then looks at sleeping or nidle. What a busy P has in its own
-   queues is never lost with a missed wake-up, only shared later. */
+   queues is never lost with a missed wake-up, only shared later. Models idle*, ask* and closing of tests/models/. */
 
 static void otp__wake(otp__sched *s)
 {
     unsigned one = 1;
-    if (!s || !otp__get(&s->sleeping) || !otp__cas(&s->sleeping, &one, 0, memory_order_seq_cst)) return;
+    if (!s || !otp__get_seq(&s->sleeping) || !otp__cas(&s->sleeping, &one, 0, memory_order_seq_cst)) return;
     otp__put_seq(&s->futex, 1);
     if (otp__get_seq(&s->in_poll)) otp__poll_wake();
     else otp__futex_wake(&s->futex);
@@ -8638,12 +8644,13 @@ static OTP__NOINLINE void otp__wake_for_work(void)
         }
 }
 
-static bool otp__claim(otp__thread *vt, otp__sched *v, unsigned how)
+/* Takes P v from its thread vt, which is then BORROWED. `taker`: who asks, see OTP__STEAL_TAKER. */
+static bool otp__claim(otp__thread *vt, otp__sched *v, unsigned taker)
 {
     unsigned none = otp__rt.fence ? OTP__STEAL_FENCE : 0, base = none;
-    if (!vt || !otp__cas(&vt->steal, &none, base | OTP__STEAL_ASKED, memory_order_seq_cst)) return false;
+    unsigned asked = base | OTP__STEAL_ASKED | taker * OTP__STEAL_TAKER;
+    if (!vt || !otp__cas(&vt->steal, &none, asked, memory_order_seq_cst)) return false;
     otp__membarrier();
-    unsigned asked = base | OTP__STEAL_ASKED;
     /* acquire: everything its thread did to the P before it went out */
     bool outside = atomic_load_explicit(&vt->in_rt, OTP__TSAN ? memory_order_seq_cst : memory_order_acquire) == 0;
     if (!outside) {
@@ -8655,7 +8662,6 @@ static bool otp__claim(otp__thread *vt, otp__sched *v, unsigned how)
         otp__put_rel(&vt->steal, base);
         return false;
     }
-    if (how == OTP__STEAL_GONE) otp__put_rel(&vt->steal, base | OTP__STEAL_GONE);
     return true;
 }
 
@@ -8665,7 +8671,7 @@ static void otp__unclaim(otp__thread *vt) { otp__put_rel(&vt->steal, otp__rt.fen
 static bool otp__borrow(otp__sched *s, otp__sched *v)
 {
     otp__thread *vt = otp__get_acq(&v->thread);
-    if (!otp__claim(vt, v, OTP__STEAL_BORROWED)) return false;
+    if (!otp__claim(vt, v, (unsigned)s->id + 1)) return false;
     otp__proc *chain = otp__give(v, true, true);
     otp__unclaim(vt);
     for (otp__proc *next; chain; chain = next) {
@@ -8749,7 +8755,7 @@ static void otp__doze(otp__sched *s)
     (void)atomic_exchange_explicit(&s->sleeping, 0, memory_order_seq_cst);
     atomic_fetch_sub_explicit(&otp__rt.nidle, 1, memory_order_seq_cst);
     otp__put_rlx(&s->slices, otp__get(&s->slices) + 1);     /* the time asleep is nobody's turn */
-    if (otp__get(&otp__rt.monitor_asleep)) {
+    if (otp__get_seq(&otp__rt.monitor_asleep)) {    /* a pair: nidle goes down first; the monitor sets this first */
         otp__put_seq(&otp__rt.monitor_futex, 1);
         otp__futex_wake(&otp__rt.monitor_futex);
     }
@@ -8897,7 +8903,7 @@ static void otp__replace(otp__sched *s, int64_t now)
             return;
         }
     }
-    if (otp__claim(vt, s, OTP__STEAL_BORROWED)) {
+    if (otp__claim(vt, s, 0)) {
         if (vt->cur) otp__describe(vt->cur, vt->who, sizeof vt->who);
         vt->lost_at = s->seen_at > 0 ? s->seen_at : now;
         if (vt->cur) OTP__TRACE(lost, (otp_pid){ otp__pid(vt->cur) }, s->id, true);     /* the P is ours alone here */
@@ -8938,7 +8944,7 @@ static void otp__monitor_sched(otp__sched *s, int64_t now)
     int64_t report = otp__rt.opts.report_stuck;
     if (report >= 0 && held >= report * 1000000 && !s->reported) {
         otp__thread *vt = otp__get_acq(&s->thread);
-        if (otp__claim(vt, s, OTP__STEAL_BORROWED)) {
+        if (otp__claim(vt, s, 0)) {
             char who[160] = "";
             if (vt->cur) otp__describe(vt->cur, who, sizeof who);
             otp__unclaim(vt);
@@ -9285,7 +9291,7 @@ static void otp__sched_free(otp__sched *s)
 static void otp__threads_end(void)
 {
     otp__put_seq(&otp__rt.closing, 1);
-    while (otp__get_acq(&otp__rt.outside) != 0) (void)sched_yield();
+    while (otp__get_seq(&otp__rt.outside) != 0) (void)sched_yield();
     otp__put_seq(&otp__rt.stop, 1);
     for (int i = 0; i < otp__rt.nscheds; i++) otp__wake(otp__rt.sched[i]);
     otp__put_seq(&otp__rt.monitor_futex, 1);
@@ -9875,7 +9881,9 @@ OTP__SNAPSHOT static bool otp__over_shoulder(otp__proc *p, otp_info *o)
     unsigned look = base | OTP__STEAL_BORROWED | OTP__STEAL_LOOK;
     otp__sched *v = t->p;
     if (v) {
-        if (!otp__claim(t, v, OTP__STEAL_BORROWED)) return false;
+        static atomic_uint looks;       /* several threads may look at once: each is a taker of its own */
+        unsigned taker = (1u << 20) + (atomic_fetch_add_explicit(&looks, 1, memory_order_relaxed) & 0xfffffu);
+        if (!otp__claim(t, v, taker)) return false;
     } else {
         if (!otp__cas(&t->steal, &gone, look, memory_order_seq_cst)) return false;
         otp__membarrier();

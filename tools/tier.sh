@@ -56,6 +56,9 @@ wide() {
     switching='tests/test_call.c tests/test_exit.c tests/test_handler.c tests/test_receive.c tests/test_sched.c'
     step 'form of the sources' sh tools/check_format.sh
     step 'headers, gcc and clang, all flags' sh tests/headers.sh wide
+    if have gcc 'models of the lock-free parts'; then
+        step 'models of the lock-free parts' sh tests/models/run.sh
+    fi
     step 'tests, deterministic, 1,000 seeds' env MODES='1..500 501..1000' JOBS=2 TIMEOUT=900 sh tests/run.sh
 
     # The suite with other compilers and flags; -O1 with the default compiler is what make test does.

@@ -1058,7 +1058,7 @@ enum otp_direct {
     OTP_DIRECT_TIME = -2,       /* the clock goes on to the next timer, though somebody could run */
     OTP_DIRECT_END = -3         /* all processes are killed */
 };
-enum otp_event { OTP_EVENT_SIGNAL, OTP_EVENT_TIMER, OTP_EVENT_WAIT, OTP_EVENT_NAME };
+enum otp_event { OTP_EVENT_SIGNAL, OTP_EVENT_TIMER, OTP_EVENT_WAIT, OTP_EVENT_NAME, OTP_EVENT_LOOKUP };
 typedef struct otp_director {
     /* Who of n goes on: an index, or one of the above. Unless the point is NONE, who[0] runs now. The others stand in the
        order in which they became ready. */
@@ -1070,7 +1070,8 @@ typedef struct otp_director {
     /* An fd helper is called: 0; ms to wait first; < 0: the code that it returns (OTP_ECLOSED also shuts the fd down). */
     int64_t (*io)(otp_pid pid, int fd, const char *what, void *arg);
     /* SIGNAL: from who to other, text is its kind; TIMER: one for who fires; WAIT: who waits for text (other: whom it
-       calls), with n messages in its mailbox; NAME: who is registered as text. */
+       calls), with n messages in its mailbox; NAME: who is registered as text; LOOKUP: who asks for the name text, and
+       finds other. */
     void (*event)(enum otp_event what, otp_pid who, otp_pid other, int n, const char *text, void *arg);
     const uint64_t *seed;
     void *arg;
@@ -4387,8 +4388,10 @@ otp_pid otp_whereis(const char *name)
     otp__touch_text(name);
     otp__thread *t = otp__in();
     (void)otp__name_find(name, &pid.id);
+    bool slow = otp__get(&otp__rt.slow);
+    if (otp__unlikely(slow) && t->cur) otp__event(OTP_EVENT_LOOKUP, otp__pid(t->cur), pid.id, 0, name);
     otp__out(t);
-    if (otp__unlikely(otp__get(&otp__rt.slow))) otp_direct_point();
+    if (otp__unlikely(slow)) otp_direct_point();
     return pid;
 }
 

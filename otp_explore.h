@@ -523,6 +523,9 @@ static void otp__x_on_event(enum otp_event what, otp_pid who, otp_pid other, int
         if (other.id) otp__x_say(who.id, "waits for %s to %s", text, otp__x_who(other.id));
         else otp__x_say(who.id, "waits for %s", text);
         break;
+    case OTP_EVENT_LOOKUP:
+        otp__x_say(who.id, "looks up %s: %s", text, other.id ? otp__x_who(other.id) : "nobody");
+        break;
     default:
         p = otp__x_proc_of(who.id);
         if (!p->label[0]) (void)snprintf(p->label, sizeof p->label, "%s", text);    /* not born yet: this is its name */

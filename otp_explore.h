@@ -117,7 +117,7 @@ typedef struct otp_explore_opts {
     bool allow_leaks;           /* processes may outlive the first one; they are killed */
     int64_t grace;              /* virtual ms that they have to end by themselves; 0: 1,000 */
     uint64_t max_steps;         /* points in a run; 0: 20,000 */
-    int64_t watchdog;           /* real ms without a call after which a process is stuck; 0: 5,000 */
+    int64_t watchdog;           /* ms of processor time without a call after which a process is stuck; 0: 5,000 */
     uint64_t shrink_runs;       /* at most; 0: 2,000 */
     bool no_shrink;
     bool quiet;                 /* a failure is not printed to stderr */
@@ -244,6 +244,8 @@ enum { OTP__X_PLAIN, OTP__X_SEEDS, OTP__X_GIVEN, OTP__X_VERIFY, OTP__X_SHRINK, O
 #define OTP__X_STREAK 500       /* points in a row after which the running one has yielded: it may wait by asking */
 #define OTP__X_LOG ((size_t)1 << 20)
 #define OTP__X_CHANGES 64
+#define OTP__X_FEW 500          /* schedules with one preemption less that are drawn */
+#define OTP__X_PAIRS 24         /* deviations among which two are tried at a time */
 
 static struct otp__x {
     atomic_bool busy;
@@ -261,7 +263,10 @@ static struct otp__x {
     bool ignore_plain;
     uint64_t open_plain;
     otp__x_list given, cur, trial;
-    size_t chunk, pos;
+    size_t chunk, pos, second;
+    uint64_t cur_preemptions, cur_open;
+    int few_left;
+    bool few;                   /* this trial is drawn, with one preemption less */
     bool removed;
     otp_explore_failure want;
     char want_text[1024];
@@ -299,7 +304,6 @@ static struct otp__x {
     pthread_t thread;
     atomic_uint progress;
     atomic_int current;         /* number of the process that runs; -1: none */
-    atomic_bool stuck;
 } otp__x = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
 
 static void otp__x_add(otp__x_list *l, char kind, uint64_t at, uint64_t n)
@@ -546,10 +550,11 @@ static bool otp__x_fault(otp_explore_fault fault, char kind, uint64_t at, uint64
     struct otp__x *x = &otp__x;
     bool yes = false;
     uint64_t n = (uint64_t)x->o.fault_ms;
-    if (x->list) {
-        for (size_t i = 0; i < x->list->n && !yes; i++) {
-            yes = x->list->d[i].kind == kind && x->list->d[i].at == at;
-            n = x->list->d[i].n;
+    const otp__x_list *l = x->few ? &x->cur : x->list;
+    if (l) {
+        for (size_t i = 0; i < l->n && !yes; i++) {
+            yes = l->d[i].kind == kind && l->d[i].at == at;
+            n = l->d[i].n;
         }
     } else {
         yes = x->drawn && x->o.fault == fault && at == x->fault_n;
@@ -621,6 +626,11 @@ static int otp__x_pick(const otp_pid *who, int n, int cur, int plain, bool yield
         return plain;
     }
     if (!x->drawn || n < 2) return plain;
+    if (x->few && cur >= 0 && !yield) {
+        bool change = false;
+        for (int i = 0; i < x->changes; i++) change |= x->change[i] == x->open;
+        if (!change) return plain;
+    }
     if (x->pct) return otp__x_draw_pct(who, n, cur, yield);
     if (!yield) return (int)(otp__x_random(&x->rng) % (uint64_t)n);
     int k = (int)(otp__x_random(&x->rng) % (uint64_t)(n - 1));
@@ -766,19 +776,35 @@ static bool otp__x_read(otp__x_list *l, const char *text)
     return l->n > 0;
 }
 
-/* >> shrinking   The next trial: what is left without `chunk` deviations from `pos` on. False when none is left. */
+/* >> shrinking   The next trial: what is left without `chunk` deviations from `pos` on; then without any two, since a
+   deviation can be there only to undo what another one did. In the end schedules are drawn that have one preemption
+   less: where taking one away moves all that follows, nothing else helps. False when there is none left to try. */
+static bool otp__x_next_few(struct otp__x *x)
+{
+    x->few = x->cur_preemptions > 0 && x->cur_preemptions <= OTP__X_CHANGES && x->few_left > 0;
+    x->few_left -= x->few;
+    return x->few;
+}
+
 static bool otp__x_next_trial(struct otp__x *x)
 {
-    if (x->result->shrink_runs >= x->o.shrink_runs) return false;
-    while (x->pos >= x->cur.n || x->cur.n == 0) {
-        if (x->cur.n == 0 || (x->chunk == 1 && !x->removed)) return false;
-        if (x->chunk > 1) x->chunk /= 2;
+    x->few = false;
+    if (x->result->shrink_runs >= x->o.shrink_runs || x->cur.n == 0) return false;
+    while (x->second == 0 && x->pos >= x->cur.n) {
+        if (x->chunk == 1 && !x->removed) {
+            if (x->cur.n > OTP__X_PAIRS) return otp__x_next_few(x);
+            x->second = 1;
+        } else if (x->chunk > 1) {
+            x->chunk /= 2;
+        }
         x->pos = 0;
         x->removed = false;
     }
+    if (x->second > 0 && x->second >= x->cur.n) x->second = ++x->pos + 1;
+    if (x->second > 0 && x->second >= x->cur.n) return otp__x_next_few(x);
     x->trial.n = 0;
     for (size_t i = 0; i < x->cur.n; i++)
-        if (i < x->pos || i >= x->pos + x->chunk)
+        if ((i < x->pos || i >= x->pos + x->chunk) && (x->second == 0 || i != x->second))
             otp__x_add(&x->trial, x->cur.d[i].kind, x->cur.d[i].at, x->cur.d[i].n);
     return true;
 }
@@ -792,13 +818,27 @@ static bool otp__x_same_failure(const struct otp__x *x)
 static void otp__x_trial_over(struct otp__x *x)
 {
     x->result->shrink_runs++;
+    if (x->few) {
+        if (!otp__x_same_failure(x) || x->preemptions >= x->cur_preemptions) return;
+        otp__x_copy(&x->cur, &x->rec);
+        x->cur_preemptions = x->preemptions;
+        x->cur_open = x->open;
+        x->few_left = OTP__X_FEW;
+        x->chunk = x->cur.n > 1 ? x->cur.n / 2 : 1;
+        x->pos = x->second = 0;
+        return;
+    }
     if (!otp__x_same_failure(x)) {
-        x->pos += x->chunk;
+        if (x->second > 0) x->second++;
+        else x->pos += x->chunk;
         return;
     }
     /* what it really did is the same or less: a deviation that had become impossible is gone */
     otp__x_copy(&x->cur, x->rec.n <= x->trial.n ? &x->rec : &x->trial);
     x->removed = true;
+    x->cur_preemptions = x->preemptions;
+    x->cur_open = x->open;
+    if (x->second > 0) x->second = x->pos = 0;
     if (x->chunk > x->cur.n && x->cur.n > 0) x->chunk = x->cur.n;
 }
 
@@ -872,8 +912,11 @@ static void otp__x_run_over(struct otp__x *x)
         x->phase = OTP__X_FINAL;
         if (otp__x_same_failure(x) && x->cur.n > 0) {
             x->chunk = x->cur.n > 1 ? x->cur.n / 2 : 1;
-            x->pos = 0;
+            x->pos = x->second = 0;
             x->removed = false;
+            x->few_left = OTP__X_FEW;
+            x->cur_preemptions = x->preemptions;
+            x->cur_open = x->open;
             x->phase = OTP__X_SHRINK;
         }
         break;
@@ -881,6 +924,7 @@ static void otp__x_run_over(struct otp__x *x)
     default: otp__x_final(x); x->phase = OTP__X_OVER;
     }
     if (x->phase == OTP__X_SHRINK && !otp__x_next_trial(x)) x->phase = OTP__X_FINAL;
+    if (x->phase != OTP__X_SHRINK) x->few = false;
     if (x->no_memory) x->phase = OTP__X_OVER;
 }
 
@@ -901,7 +945,6 @@ static void otp__x_run_begin(struct otp__x *x)
     x->log_on = x->phase == OTP__X_FINAL;
     x->log_used = 0;
     x->log_time = 0;
-    atomic_store(&x->stuck, false);
     atomic_store(&x->current, -1);
     if (x->phase == OTP__X_SEEDS) {
         x->drawn = true;
@@ -915,6 +958,13 @@ static void otp__x_run_begin(struct otp__x *x)
             uint64_t sites = x->result->fault_sites;
             x->fault_n = x->o.fault_at ? x->o.fault_at : sites ? 1 + (x->seed - 1) % sites : 0;
         }
+    }
+    if (x->few) {
+        x->list = NULL;
+        x->drawn = true;
+        x->rng = x->result->shrink_runs;
+        for (; x->changes < (int)x->cur_preemptions - 1; x->changes++)
+            x->change[x->changes] = 1 + otp__x_random(&x->rng) % (x->cur_open + 1);
     }
     /* the same for all runs that repeat this one */
     x->otp_seed = 1;
@@ -1008,9 +1058,22 @@ static bool otp__x_contained(const otp_opts *r)
     return on;
 }
 
-static void otp__x_stuck(struct otp__x *x, int who)
+/* ms of processor time that the scheduler's thread has used; < 0: unknown. */
+static int64_t otp__x_cpu(struct otp__x *x)
 {
-    bool again = atomic_exchange(&x->stuck, true);
+#if defined(__linux__) || defined(__FreeBSD__)
+    clockid_t clock;
+    struct timespec ts;
+    if (pthread_getcpuclockid(x->thread, &clock) == 0 && clock_gettime(clock, &ts) == 0)
+        return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+#else
+    (void)x;
+#endif
+    return -1;
+}
+
+static void otp__x_stuck(struct otp__x *x, int who, bool again)
+{
     bool contained = otp__x_contained(x->o.runtime) && !again;
     char text[300];
     (void)snprintf(text, sizeof text, "%s (%s) has computed for %lld ms without a call", x->procs[who].label,
@@ -1024,11 +1087,14 @@ static void otp__x_stuck(struct otp__x *x, int who)
     (void)pthread_kill(x->thread, SIGABRT);     /* contained by otp.h: this process ends as by abort() */
 }
 
+/* It computes when it has used that much processor time; on a loaded machine real time says nothing, so that it takes
+   much more of it to be stuck in a system call. */
 static void *otp__x_watch(void *arg)
 {
     struct otp__x *x = arg;
     unsigned last = 0;
-    int64_t still = 0, step = x->o.watchdog / 4 > 0 ? x->o.watchdog / 4 : 1;
+    int told = 0;
+    int64_t real = 0, cpu = 0, limit = x->o.watchdog, step = limit / 4 > 0 ? limit / 4 : 1;
     (void)pthread_mutex_lock(&x->mutex);
     while (!x->quit) {
         struct timespec ts;
@@ -1040,13 +1106,21 @@ static void *otp__x_watch(void *arg)
             ts.tv_sec++;
         }
         (void)pthread_cond_timedwait(&x->cond, &x->mutex, &ts);
-        unsigned now = atomic_load(&x->progress);
         int who = atomic_load(&x->current);
-        still = now == last && who >= 0 && atomic_load(&x->in_run) ? still + step : 0;
-        last = now;
-        if (still < x->o.watchdog || x->quit) continue;
-        still = 0;
-        otp__x_stuck(x, who);
+        if (x->quit || who < 0 || !atomic_load(&x->in_run)) continue;
+        unsigned now = atomic_load(&x->progress);
+        int64_t used = otp__x_cpu(x);
+        if (now != last) {
+            last = now;
+            real = told = 0;
+            cpu = used;
+            continue;
+        }
+        real += step;
+        int times = (int)((used >= 0 && used - cpu >= limit ? 1 : 0) + real / (20 * limit));
+        if (times <= told) continue;
+        otp__x_stuck(x, who, told > 0);
+        told = times + 1;       /* the next time only after much longer: a crash takes its time */
     }
     (void)pthread_mutex_unlock(&x->mutex);
     return NULL;
@@ -1179,7 +1253,7 @@ int otp_explore_at(otp_fn *scenario, const char *place, void *arg, const otp_exp
     x->place = place;
     x->arg = arg;
     x->result = own;
-    x->no_memory = x->done = x->quit = x->ignore_plain = false;
+    x->no_memory = x->done = x->quit = x->ignore_plain = x->few = false;
     atomic_store(&x->in_run, false);
     atomic_store(&x->awake, false);
     int rc = own && x->log ? 0 : OTP_ENOMEM;

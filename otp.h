@@ -3922,10 +3922,10 @@ OTP__INLINE int64_t otp__due_ms(int64_t ns) { return (ns + 999999) / 1000000; }
 
 /* Has process p, which is the caller's, look again at `deadline` (ns) or soon after. At most one entry per process
    is armed unless an earlier one is needed; entries are never cancelled, a late one only hints. */
-static OTP__NOINLINE void otp__arm_slow(otp__sched *s, otp__proc *p, int64_t deadline)
+static OTP__NOINLINE bool otp__arm_slow(otp__sched *s, otp__proc *p, int64_t deadline)
 {
     otp__timer *tm = otp__timer_new(s);
-    if (!tm) return;    /* without memory a timeout comes late, with whatever wakes the process */
+    if (!tm) return false;      /* without memory the process has to look at the clock itself */
     otp__put_rlx(&tm->due, otp__due_ms(deadline));
     otp__put_rlx(&tm->to, otp__pid(p));
     tm->node = NULL;
@@ -3934,12 +3934,13 @@ static OTP__NOINLINE void otp__arm_slow(otp__sched *s, otp__proc *p, int64_t dea
     p->armed = deadline;
     if (otp__unlikely(s->main)) otp__timer_inject(tm);
     else otp__timer_insert(s, tm);
+    return true;
 }
 
-OTP__INLINE void otp__arm(otp__sched *s, otp__proc *p, int64_t deadline, int64_t now)
+OTP__INLINE bool otp__arm(otp__sched *s, otp__proc *p, int64_t deadline, int64_t now)
 {
-    if (p->armed > now && p->armed <= deadline && !otp__rt.det) return;
-    otp__arm_slow(s, p, deadline);
+    if (p->armed > now && p->armed <= deadline && !otp__rt.det) return true;
+    return otp__arm_slow(s, p, deadline);
 }
 
 static int otp__name_find(const char *name, uint64_t *pid);
@@ -5213,7 +5214,7 @@ OTP__INLINE otp__thread *otp__wait(otp__thread *t, unsigned act, int64_t deadlin
     otp__proc *p = t->cur;
     otp__put_rlx(&p->waits, (uint8_t)(why | (deadline ? OTP__TIMED : 0)));
     if (otp__unlikely(p->special) && (p->flags & OTP__P_GUEST)) return otp__guest_wait(t, act, deadline);
-    if (deadline) otp__arm(t->p, p, deadline, now);
+    if (deadline && otp__unlikely(!otp__arm(t->p, p, deadline, now))) act = OTP__ACT_YIELD;
     return otp__suspend(t, act);
 }
 
@@ -6619,7 +6620,10 @@ static OTP__NOINLINE void otp__handler_run(void *arg)
                 t = otp__handler_pseudo(t, p, OTP_IDLE, NULL);
                 continue;
             }
-            otp__arm(t->p, p, p->deadline, now);
+            if (otp__unlikely(!otp__arm(t->p, p, p->deadline, now))) {
+                p->act = OTP__ACT_YIELD;
+                break;
+            }
         }
         otp__put_rlx(&p->waits, p->has & OTP__HAS_IDLE ? OTP_WAITS_MESSAGE | OTP__TIMED : OTP_WAITS_MESSAGE);
         p->act = OTP__ACT_PARK;

@@ -6307,6 +6307,11 @@ OTP__INLINE otp_ref otp__timer_start(const otp_timer_opts *o)
     otp__node *n = otp__get(&otp__rt.up) ? otp__node_copy(t, o->to.id, o->timeout ? OTP_TIMEOUT_TAG : o->tag,
                                                           OTP__K_MSG, o->data, o->size)
                                          : NULL;
+    otp__tmore *more = NULL;
+    if ((o->interval || o->name) && n && !(more = otp__timer_more(s, o))) {
+        otp__node_free(s, n);
+        n = NULL;
+    }
     otp__timer *tm = n ? otp__timer_new(s) : NULL;
     if (otp__likely(tm != NULL)) {
         uint32_t gen = otp__get(&tm->state) >> 2;
@@ -6318,12 +6323,13 @@ OTP__INLINE otp_ref otp__timer_start(const otp_timer_opts *o)
         otp__put_rlx(&tm->due, otp__timer_due(s, o));
         otp__put_rlx(&tm->to, o->name ? OTP__BY_NAME : o->to.id);
         tm->node = n;
-        tm->more = o->interval || o->name ? otp__timer_more(s, o) : NULL;
+        tm->more = more;
         otp__put_rel(&tm->state, gen << 2 | OTP__TIMER_ARMED);
         if (otp__likely(s && !s->main)) otp__timer_insert(s, tm);
         else otp__timer_inject(tm);
     } else if (n) {
         otp__node_free(s, n);
+        if (more) otp__delete(s, more, sizeof *more);
     }
     t = otp__count(t, 1);
     otp__out(t);

@@ -108,7 +108,8 @@ typedef struct otp_explore_opts {
     otp_explore_strategy strategy;
     int depth;                  /* of PCT; 0: 3 */
     const char *replay;         /* a seed ("17") or a schedule (result.replay) to run instead; shrunk as well */
-    const char *(*invariant)(void *arg);    /* at every point: NULL, or what is broken; calls no otp_ function */
+    const char *(*invariant)(void *arg);    /* at every point, from the scenario's first call on: NULL, or what is broken;
+                                               calls no otp_ function */
     bool (*expected)(otp_pid pid, const otp_reason *why, void *arg);    /* whether this end of a process is no failure */
     const char *(*tag_name)(int tag);       /* for the schedule; may return NULL */
     otp_explore_fault fault;
@@ -447,7 +448,7 @@ static const char *otp__x_tag(int tag, char *out, size_t size)
     return out;
 }
 
-/* -- >> what happens: the hooks. They only look. -- */
+/* >> what happens   The hooks. They only look. */
 
 static void otp__x_on_spawn(otp_pid parent, otp_pid child, const char *place, void *arg)
 {
@@ -596,7 +597,7 @@ static int64_t otp__x_io(otp_pid pid, int fd, const char *what, void *arg)
     return 0;
 }
 
-/* -- >> choosing -- */
+/* >> choosing */
 
 static int otp__x_draw_pct(const otp_pid *who, int n, int cur, bool yield)
 {
@@ -646,7 +647,7 @@ static int otp__x_choose(const otp_pid *who, int n, enum otp_point point, void *
     if (!x->in_run || x->end_sent) return 0;
     bool runs = point != OTP_POINT_NONE;
     x->steps++;
-    if (x->o.invariant && x->failure == OTP_EXPLORE_OK) {
+    if (x->o.invariant && x->failure == OTP_EXPLORE_OK && x->steps > 1) {   /* at the first one nothing has run */
         x->in_hook = true;
         const char *broken = x->o.invariant(x->arg);
         x->in_hook = false;
@@ -709,7 +710,7 @@ static int otp__x_choose(const otp_pid *who, int n, enum otp_point point, void *
     return k;
 }
 
-/* -- >> runs: one after the other -- */
+/* >> runs   One after the other. */
 
 static void otp__x_name_seen(struct otp__x *x)
 {
@@ -1043,7 +1044,7 @@ static int otp__x_idle(size_t alive, size_t blocks, void *arg)
     return 1;
 }
 
-/* -- >> watching: a process that makes no call cannot be left; it is told, and ended as by abort(). -- */
+/* >> watching   A process that makes no call cannot be left; it is told, and ended as by abort(). */
 
 static bool otp__x_contained(const otp_opts *r)
 {

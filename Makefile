@@ -21,7 +21,8 @@ HEADERS = $(wildcard otp*.h)
 VERSION = $(shell sed -n 's/^\#define OTP_VERSION "\(.*\)"/\1/p' otp.h)
 EXAMPLES = $(patsubst examples/%.c,build/examples/%,$(wildcard examples/*.c))
 
-.PHONY: help all run test check tests headers asan tsan ubsan valgrind conformity rules bench examples docs snippets \
+.PHONY: help all tools run test check tests headers asan tsan ubsan valgrind conformance conformity rules bench examples \
+	docs snippets \
 	check-docs check-format format install uninstall deps clean
 
 help: ## this list
@@ -33,6 +34,12 @@ all: $(EXAMPLES) ## build every example into build/examples/
 build/examples/%: examples/%.c $(HEADERS) $(wildcard examples/*.h examples/*/*.h)
 	@mkdir -p build/examples
 	$(CC) $(CFLAGS) -pthread -I. -o $@ $<
+
+tools: build/otp-top build/trace_svg ## build build/otp-top (the live table) and build/trace_svg (pictures of timelines)
+
+build/otp-top build/trace_svg: build/%: tools/%.c tools/json.h
+	@mkdir -p build
+	$(CC) -O2 -o $@ $< -lm
 
 run: build/kv_server ## build the key-value server with -O2 and start it in the foreground on PORT (6380)
 	@exec ./build/kv_server --port $(PORT)
@@ -64,6 +71,9 @@ ubsan: ## the test programs under UndefinedBehaviorSanitizer alone
 
 valgrind: ## some examples under Valgrind
 	@sh tests/sanitize.sh valgrind
+
+conformance: ## random programs on Erlang and on otp.h, compared; SEED=7 N=1000 FROM=1 chooses them
+	@SEED='$(SEED)' N='$(N)' FROM='$(FROM)' sh tests/conformance/run.sh
 
 conformity: ## the table of Erlang's rules in docs/differences.md against the tests
 	@sh tools/rules.sh

@@ -84,6 +84,8 @@ extern "C" {
    OTP_DEBUG                    when defined: internal checks, and misuse stops the program with its place
    OTP_NO_ASM                   when defined: the portable context switch instead of inline assembly
    OTP_NO_VALGRIND              when defined: no Valgrind hints even if its headers are installed
+   OTP_PREEMPT                  when defined: files compiled with -fsanitize-coverage=trace-pc (not this one) are
+                                preempted in loops without a call; see docs/debugging.md
    OTP_STEPS                    when defined: an otp_director may switch before our lock-free steps, too    */
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -131,7 +133,8 @@ typedef void otp_fn(void *arg);
     X(OTP_ENOTUP,   -14, "the runtime is not running")                                                      \
     X(OTP_EBADCALL, -15, "unknown request")                                                                 \
     X(OTP_ESELF,    -16, "a process cannot call itself")                                                    \
-    X(OTP_EDIED,    -17, "the process died before it answered")
+    X(OTP_EDIED,    -17, "the process died before it answered")                                             \
+    X(OTP_EIGNORE,  -18, "it chose not to start")
 enum otp_error {
 #define OTP__X(name, number, text) name = number,
     OTP_ERRORS(OTP__X)
@@ -189,11 +192,13 @@ static inline otp_reason otp_reason_make(otp_reason_kind kind, int code, const c
 
 /* >> messages   A received message. It is valid until the process receives again, ends, or drops it;
    otp_keep() makes it last. `data` is at least 16-aligned when it holds 16 bytes or more, else 8-aligned. */
+#define OTP__F_CALL (1u << 20)      /* private; see otp_is_call, otp_is_cast */
+#define OTP__F_CAST (1u << 26)
 typedef struct otp_msg {
     int tag;                    /* >= 0: the program's own; < 0: one of the OTP_… tags below */
     uint32_t flags;             /* private */
     otp_pid from;               /* who sent it */
-    otp_ref ref;                /* of a request, reply, monitor or timer; else 0 */
+    otp_ref ref;                /* of a request, reply, monitor, timer or alias; else 0 */
     size_t size;                /* bytes at data */
     const void *data;
 } otp_msg;
@@ -211,6 +216,7 @@ enum otp_tag {
     OTP_SYS_GET_STATE = -22,
     OTP_SYS_REPLACE_STATE = -23,
     OTP_SYS_TRACE = -24,        /* data = int: 0 off, 1 on */
+    OTP_SYS_CHANGE_CODE = -25,  /* only while suspended; answered by the handler's `system` */
     OTP_TAG_MIN = -1000         /* tags below this are free for modules on top of this one */
 };
 
@@ -233,6 +239,7 @@ typedef struct otp_next { int op; int arg; int64_t idle; } otp_next;
 
 typedef struct otp_handler {
     const char *name;           /* for reports: "counter" */
+    const char *(*label)(const void *state);    /* or NULL; instead of name, for a handler that many kinds share; no otp_ calls */
     size_t state_size;          /* bytes of zeroed state in the process heap */
     otp_next (*init)(void *state, const void *arg, size_t size);   /* or NULL */
     otp_next (*message)(void *state, const otp_msg *m);
@@ -249,6 +256,7 @@ typedef struct otp_spawn_opts {
     const otp_handler *handler; /* … the handler; exactly one of the two */
     void *arg;
     size_t arg_size;            /* > 0: arg's bytes are copied into the new process's heap first */
+    size_t state_size;          /* bytes of a handler's state; 0: as the handler says */
     const char *name;           /* registered before the process runs; copied */
     const char *label;          /* shown in reports when it has no name; must outlive the process */
     bool link;
@@ -340,7 +348,8 @@ typedef struct otp_info {
 
 enum otp_relation { OTP_LINKS, OTP_MONITORS, OTP_MONITORED_BY };
 
-/* Called as things happen, on the thread where they happen; must not call otp_ functions that may suspend. */
+/* Called as things happen, on the thread where they happen, most of them in the middle of the runtime. A hook must call
+   no function of this header but otp_trace_here, otp_schedulers, otp_same, otp_strerror and otp_format_reason. */
 typedef struct otp_trace_hooks {
     void (*spawn)(otp_pid parent, otp_pid child, const char *place, void *arg);
     void (*exit)(otp_pid pid, const otp_reason *why, void *arg);
@@ -348,8 +357,24 @@ typedef struct otp_trace_hooks {
     void (*receive)(otp_pid pid, otp_pid from, int tag, size_t size, void *arg);
     void (*in)(otp_pid pid, int scheduler, void *arg);
     void (*out)(otp_pid pid, int scheduler, void *arg);
+    void (*wake)(otp_pid pid, void *arg);                           /* by a timer, an fd or the like: not by a message */
+    void (*name)(otp_pid pid, const char *name, void *arg);         /* it gets this name; the text is not kept */
+    void (*idle)(int scheduler, bool begin, void *arg);             /* it goes to sleep, and wakes; not deterministic */
+    void (*steal)(int scheduler, int from, int n, void *arg);       /* it has taken n processes over from another one */
+    void (*blocking)(otp_pid pid, bool begin, void *arg);           /* on the thread that does the blocking work */
+    void (*lost)(otp_pid pid, int scheduler, bool begin, void *arg);    /* a stuck process goes on without its
+                                                                           scheduler, and is back (scheduler is -1) */
     void *arg;
 } otp_trace_hooks;
+
+/* What a hook can learn about its call. */
+typedef struct otp_trace_point {
+    uint64_t ticks;             /* when: see otp_ticks_ns */
+    int scheduler;              /* on whose behalf: 0 and up; otp_schedulers(): the main thread; -1: none */
+    uint64_t message;           /* in send and receive: the same in both, and in no other message meanwhile */
+    const char *place;          /* in `in`: where the process was spawned */
+    const char *handler;        /* in `in`: the name of its handler; NULL: it has none */
+} otp_trace_point;
 
 enum otp_fd_events { OTP_READ = 1, OTP_WRITE = 2, OTP_HANGUP = 4 };
 
@@ -529,8 +554,8 @@ void *otp_get(const char *key);
 void *otp_erase(const char *key);
 
 /* Stops a process from running until resumed as often as suspended by the caller, or until the caller ends.
-   returns: 0 when it is suspended; OTP_ENOPROC; OTP_EBADARG for oneself; resume: OTP_ENOENT when the caller
-            has not suspended it
+   returns: 0 when it is suspended; OTP_ENOPROC; OTP_EBADARG for oneself; resume: 0; OTP_ENOENT when the caller
+            has not suspended it; OTP_ENOPROC when it has died since
    caller: any process; may suspend
    like: erlang:suspend_process/1, resume_process/1 */
 int otp_suspend_process(otp_pid pid);
@@ -643,6 +668,12 @@ size_t otp_registered(char (*out)[64], size_t max);
    caller: any thread; may suspend
    like: erlang:send/2 */
 int otp_send(otp_pid to, int tag, const void *data, size_t size);
+
+/* Sends a message that a behaviour hands to its cast callback, apart from others: otp_is_cast() tells.
+   returns: as otp_send
+   caller: any thread; may suspend
+   like: gen_server:cast/2 */
+int otp_cast(otp_pid to, int tag, const void *data, size_t size);
 
 /* Sends to a registered name.
    returns: as otp_send; OTP_ENOENT when nobody has the name
@@ -794,6 +825,12 @@ static inline otp_from otp_from_of(const otp_msg *m)
     return f;
 }
 
+/* Whether a message is a request that waits for an answer (otp_call, otp_send_request), or came by otp_cast.
+   returns: true or false
+   caller: the owner of the message */
+static inline bool otp_is_call(const otp_msg *m) { return (m->flags & OTP__F_CALL) != 0; }
+static inline bool otp_is_cast(const otp_msg *m) { return (m->flags & OTP__F_CAST) != 0; }
+
 /* Answers a request: now, later, or from another process. Only the first answer counts.
    returns: 0, also when nobody waits any more; OTP_ENOMEM
    caller: any thread; may suspend
@@ -942,6 +979,8 @@ int otp_close(int fd);
 #define OTP_LEAVE otp_next_make(1, 0, -1)
 /* Go on, and offer the left messages again, oldest first, before newer ones. */
 #define OTP_RETRY otp_next_make(2, 0, -1)
+/* From init only: the process ends with normal, and who started it with otp_start_handler gets OTP_EIGNORE. */
+#define OTP_IGNORE otp_next_make(5, 0, -1)
 
 /* What these macros stand on.
    returns: what the callback returns
@@ -960,6 +999,13 @@ static inline otp_next otp_next_make(int op, int arg, int64_t idle)
    caller: a handler's callback */
 otp_next otp_stop_with(otp_reason why);
 
+/* From init only: the process ends with normal, so that no link breaks and nothing is reported, and who started it with
+   otp_start_handler gets OTP_EDIED and this reason.
+   returns: what the callback returns
+   caller: a handler's init
+   like: {error, Reason} */
+otp_next otp_fail_with(otp_reason why);
+
 /* Go on, and get OTP_CONTINUE with `what` as its data before any other message.
    returns: what the callback returns
    caller: a handler's callback
@@ -971,6 +1017,24 @@ static inline otp_next otp_continue(int what) { return otp_next_make(4, what, -1
    caller: a handler's callback
    like: {noreply, State, Timeout} */
 static inline otp_next otp_idle(int64_t ms) { return otp_next_make(0, 0, ms); }
+
+/* Starts a handler, and returns when its init has: what every behaviour's start_link stands on. opts as for
+   otp_spawn_opt; `timeout` ms for init, then it is killed. A handler started with .link whose caller ends, ends with the same
+   reason, also when it traps exits. *why (may be NULL): with OTP_EDIED the reason, whose text lasts until the caller
+   starts another. When init fails the process is dead and its name free before this returns; a caller that is linked and does
+   not trap exits dies of it, unless init said OTP_IGNORE or otp_fail_with.
+   returns: 0 and *pid; OTP_EEXIST and in *pid who has the name; OTP_EIGNORE; OTP_EDIED; OTP_ETIMEOUT; OTP_EBADARG, OTP_ENOMEM,
+            OTP_ESYSLIMIT, OTP_ENOTUP
+   caller: any process; may suspend
+   like: proc_lib:start_link/5 */
+#define otp_start_handler(opts, ...) otp_start_handler_at((opts), __VA_ARGS__, OTP_HERE("handler"))  /* opts, timeout, pid, why */
+int otp_start_handler_at(const otp_spawn_opts *opts, int64_t timeout, otp_pid *pid, otp_reason *why, const char *place);
+
+/* How the caller's last otp_start_handler ended, for those who got only a pid from a behaviour's start function; *why (may
+   be NULL) as there.
+   returns: what it returned; 0 when there was none
+   caller: any process */
+int otp_start_result(otp_reason *why);
 
 /* The state of the handler that runs in the calling process.
    returns: the state; NULL in other processes
@@ -984,6 +1048,12 @@ void *otp_handler_state(void);
    caller: any thread
    like: erlang:processes/0 */
 size_t otp_processes(otp_pid *out, size_t max);
+
+/* Writes a pid as it stands in reports and tables, e.g. "<12.3>".
+   returns: the length as snprintf does
+   caller: any thread, also inside a trace hook
+   like: pid_to_list/1 */
+int otp_format_pid(otp_pid pid, char *out, size_t size);
 
 /* What a process is and does, with every signal that the caller has sent it taken into account.
    returns: 0; OTP_ENOPROC; OTP_ETIMEOUT after 5 s when it computes without a call
@@ -1033,6 +1103,13 @@ void otp_trace(const otp_trace_hooks *hooks);
    like: erlang:bump_reductions/1 */
 void otp_bump_reductions(int n);
 
+/* Between these two OTP_PREEMPT does not end the caller's turn: for code that calls back while it must not be
+   interrupted. They nest. Without OTP_PREEMPT they do nothing.
+   returns: nothing
+   caller: any process */
+void otp_preempt_off(void);
+void otp_preempt_on(void);
+
 /* Called with the process that a message or signal should go to when its pid is not local (bit 63).
    Until a distribution module sets it, such pids behave as dead.
    returns: nothing
@@ -1043,6 +1120,25 @@ void otp_set_remote(int (*route)(otp_pid to, int tag, const void *data, size_t s
    returns: 0; OTP_ESYSLIMIT when 8 are set
    caller: before start */
 int otp_at_exit(void (*fn)(otp_pid pid, void *arg), void *arg);
+
+/* Calls row(info, arg) for each living process, without waking one that waits: such a process is looked at where it
+   lies, one that computes is looked at over its shoulder, and the others, which are about to run, are asked and have
+   `ms` to answer. For who does not answer (and for all in the deterministic mode, which this must not disturb)
+   message_queue_len is SIZE_MAX, and stack, links and monitors are 0. row is called on the calling thread.
+   returns: the number of processes; OTP_ENOTUP; OTP_EBADARG inside a process; OTP_ENOMEM
+   caller: any thread that is not a process */
+int64_t otp_survey(void (*row)(const otp_info *info, void *arg), void *arg, int64_t ms);
+
+/* Inside a trace hook: where and when it is called. Cheap: no system call where the processor has a clock.
+   returns: nothing
+   caller: a trace hook */
+void otp_trace_here(otp_trace_point *out);
+
+/* Ticks as nanoseconds: on the clock of otp_now_ns(), and virtual for ticks of the deterministic mode, where each
+   tick that is asked for comes at least a microsecond after the one before.
+   returns: the time
+   caller: any thread, also inside a trace hook */
+int64_t otp_ticks_ns(uint64_t ticks);
 
 /* Who decides in the deterministic mode, in place of the seed: for explorers of schedules (otp_explore.h). Callbacks run
    inside the runtime, on the scheduler's thread; they may be NULL, and call no otp_ function but otp_now(); idle may
@@ -1254,6 +1350,19 @@ void __tsan_switch_to_fiber(void *fiber, unsigned flags);
 #define OTP__COLD __attribute__((noinline, cold))
 #define otp__likely(x) __builtin_expect(!!(x), 1)
 #define otp__unlikely(x) __builtin_expect(!!(x), 0)
+
+/* OTP_PREEMPT: this file's own edges are not counted; see 4.12. */
+#if defined(OTP_PREEMPT) && defined(__clang__)
+#define OTP__NO_EDGES __attribute__((no_sanitize("coverage")))
+#pragma clang attribute push(__attribute__((no_sanitize("coverage"))), apply_to = function)
+#elif defined(OTP_PREEMPT) && defined(__has_attribute)
+#if __has_attribute(no_sanitize_coverage)
+#define OTP__NO_EDGES __attribute__((no_sanitize_coverage))
+#endif
+#endif
+#ifndef OTP__NO_EDGES
+#define OTP__NO_EDGES
+#endif
 
 #ifdef OTP_DEBUG
 #define OTP__CHECK(x) ((x) ? (void)0 : otp__broken(#x, __FILE__, __LINE__))
@@ -1634,7 +1743,8 @@ enum {
     OTP__F_COUNTED = 1 << 17,   /* counted against a mailbox limit */
     OTP__F_MOVED = 1 << 18,     /* data is a block of a process heap */
     OTP__F_SHARED = 1 << 19,    /* data is in an otp_shared */
-    OTP__F_CALL = 1 << 20,      /* a request: whoever drops it must answer */
+    /* OTP__F_CALL = 1 << 20       a request: whoever drops it must answer
+       OTP__F_CAST = 1 << 26       sent by otp_cast */
     OTP__F_ERROR = 1 << 21,     /* a reply that is an error code */
     OTP__F_LINKED = 1 << 22,    /* an exit signal that came over a link */
     OTP__F_NOPROC = 1 << 23,    /* … as the answer to a link signal */
@@ -1650,7 +1760,10 @@ enum {  /* otp__proc.flags */
 enum {  /* otp__proc.has: what there is to clean up */
     OTP__HAS_REL = 1, OTP__HAS_HEAP = 2, OTP__HAS_EXT = 4, OTP__HAS_DEFER = 8, OTP__HAS_REQ = 16, OTP__HAS_CONT = 32,
     OTP__HAS_SUSPEND = 64, OTP__HAS_BIG_STACK = 128, OTP__HAS_IDLE = 256, OTP__HAS_APP = 512, OTP__HAS_ASLEEP = 1024,
-    OTP__HAS_FD = 2048
+    OTP__HAS_FD = 2048,
+    OTP__HAS_START = 4096,      /* a handler whose init somebody waits for: that is its request (req_ref) */
+    OTP__HAS_PARENT = 8192,     /* ends with its parent, also when it traps exits */
+    OTP__HAS_REPORT = 16384     /* its state has been, or is being, written into a crash report */
 };
 
 #define OTP__TIMED 0x80         /* in otp__proc.waits: there is a deadline */
@@ -1685,6 +1798,9 @@ typedef struct otp__ext {       /* what few processes have */
     size_t stack_size;
     otp__dict *dict;
     otp__box *why;              /* of an exit under way */
+    otp__box *answer;           /* what the starter is told instead of it */
+    otp__box *start_why;        /* why the last start of another one failed */
+    int start_rc;
     const char *label;
     otp__defer *defers;
     int suspended;              /* how often others suspended it */
@@ -1709,7 +1825,7 @@ struct otp__proc {
     atomic_uint mq_limit, mq_count;
     uint16_t has;
     bool special;               /* a guest, pinned, or of another priority: no shortcuts */
-    uint8_t unused;
+    uint8_t calm;               /* OTP_PREEMPT: > 0: edges do not end its turn; the process's own, also outside */
     otp__thread *thread;        /* that ran it last */
     otp__node *cur;             /* the message handed to the user */
     /* the owner, per message */
@@ -1837,6 +1953,7 @@ enum {
     OTP__STEAL_GONE,
     OTP__STEAL_BORROWED,
     OTP__STEAL_MASK = 3,
+    OTP__STEAL_LOOK = 4,        /* with BORROWED: it was GONE, and will be again; see otp__over_shoulder */
     OTP__STEAL_FENCE = 8
 };
 
@@ -1863,9 +1980,13 @@ struct otp__thread {
     size_t altstack_size;
     int64_t lost_at;            /* when its P was given to another thread; 0: it has one, or none is due */
     char who[160];              /* the process that held it */
+    uint64_t traced;            /* the message that a trace hook is called for */
     otp__node *copying;         /* user bytes are being copied: a fault here is the process's, and this node is freed */
     otp__fault fault;
     bool quit;
+#ifdef OTP_PREEMPT
+    sigset_t mask;              /* the signals it usually blocks */
+#endif
 };
 
 enum { OTP__TIMER_FREE, OTP__TIMER_ARMED, OTP__TIMER_FIRED, OTP__TIMER_CANCELLED };
@@ -1962,6 +2083,7 @@ static struct otp__rt {
     uint32_t name_cap, name_count;
     /* the rest */
     _Atomic(uint64_t) guest_ref, guest_rng;
+    _Atomic(uint64_t) ticks;    /* the last ones given in the deterministic mode */
     int (*route)(otp_pid, int, const void *, size_t, void *);
     void *route_arg;
     void (*at_exit[8])(otp_pid, void *);
@@ -2003,7 +2125,7 @@ __attribute__((noinline, optnone))
 #else
 __attribute__((noinline, noipa))
 #endif
-static otp__thread *otp__self_thread(void)
+OTP__NO_EDGES static otp__thread *otp__self_thread(void)
 {
     return otp__me;
 }
@@ -2019,11 +2141,12 @@ static void otp__exit_now(otp__thread *t, const otp_reason *why) OTP_NORETURN;
 static otp__proc *otp__idle(otp__sched *s);
 static otp__thread *otp__guest_thread(void);
 static void otp__timers_run(otp__sched *s, int64_t now);
-static void otp__timer_insert(otp__sched *s, otp__timer *tm);
+static void otp__timer_insert(otp__sched *s, otp__timer *tm, int64_t now);
 static int otp__fd_poll(otp__sched *s, int64_t ms);
 static void otp__fd_counted(otp__proc *p, bool on);
 static void otp__wake(otp__sched *s);
 static int otp__deadlock_report(otp__proc *except);
+static void otp__survey_answer(otp__node *n, otp__proc *p);
 static otp__proc *otp__choose_directed(otp__sched *s);
 static bool otp__idle_directed(otp__sched *s);
 static otp__thread *otp__directed_turn(otp__thread *t, enum otp_point point);
@@ -2236,15 +2359,32 @@ OTP__INLINE void *otp__mem_pop(otp__mem *mem, unsigned cls)
     return c;
 }
 
-OTP__INLINE void otp__mem_push(otp__mem *mem, void *block, unsigned cls)
+/* The same, NULL when the list is empty. */
+OTP__INLINE void *otp__mem_try(otp__mem *mem, unsigned cls)
 {
     otp__list *l = &mem->list[cls];
+    otp__chain *c = l->head;
+    if (otp__likely(c != NULL)) {
+        l->head = c->next;
+        l->count--;
+    }
+    return c;
+}
+
+OTP__INLINE void otp__list_push(otp__list *l, void *block)
+{
     otp__chain *c = block;
-    if (otp__unlikely(l->count >= OTP__CHAIN))
-        otp__mem_spill(l, cls); /* before: so that push and pop in turn do not move chains */
     c->next = l->head;
     l->head = c;
     l->count++;
+}
+
+OTP__INLINE void otp__mem_push(otp__mem *mem, void *block, unsigned cls)
+{
+    otp__list *l = &mem->list[cls];
+    if (otp__unlikely(l->count >= OTP__CHAIN))
+        otp__mem_spill(l, cls); /* before: so that push and pop in turn do not move chains */
+    otp__list_push(l, block);
 }
 
 /* s is NULL for guests, which share one set of lists. */
@@ -2749,8 +2889,8 @@ static uint64_t otp__ref_new(otp__sched *s)
    woken (run_next), a limited number of times in a row; then woken ones first in first out, new ones newest first
    (a tree of processes is then walked in depth, in little memory), those that used up their turn, low ones. So
    that none of these starves, a yielded one runs after at most as many turns as were queued when it came to the
-   front, every 64th turn starts with the oldest new one, every 8th with a low one. In the deterministic mode the seed
-   chooses. */
+   front, every 512th turn starts with the oldest new one (more often costs a tree of processes its depth: each branch that is
+   begun needs stacks of its own), every 8th with a low one. In the deterministic mode the seed chooses. */
 
 OTP__INLINE void otp__q_push(otp__queue *q, otp__proc *p)
 {
@@ -2848,6 +2988,24 @@ static void otp__enqueue(otp__sched *s, otp__proc *p, int queue)
     }
     otp__q_push(&s->q[queue], p);
     otp__len_add(s, 1);
+}
+
+#define OTP__TRACE(hook, ...)                                                                                \
+    do {                                                                                                    \
+        const otp_trace_hooks *otp__h = otp__get_acq(&otp__rt.trace);                                       \
+        if (otp__unlikely(otp__h != NULL) && otp__h->hook) otp__h->hook(__VA_ARGS__, otp__h->arg);          \
+    } while (0)
+
+/* For a message: the hook can ask which one. */
+static OTP__COLD void otp__trace_message(otp__node *n, uint64_t to, bool sent)
+{
+    const otp_trace_hooks *h = otp__get_acq(&otp__rt.trace);
+    if (!h || !(sent ? h->send : h->receive)) return;
+    otp__thread *t = otp__self_thread();
+    if (t) t->traced = (uint64_t)(uintptr_t)n;
+    if (sent) h->send(n->m.from, (otp_pid){ to }, n->m.tag, n->m.size, h->arg);
+    else h->receive((otp_pid){ to }, n->m.from, n->m.tag, n->m.size, h->arg);
+    if (t) t->traced = 0;
 }
 
 static OTP__NOINLINE void otp__make_runnable_slow(otp__sched *s, otp__proc *p)
@@ -2956,7 +3114,7 @@ static OTP__NOINLINE otp__proc *otp__choose_queued(otp__sched *s)
 {
     s->chain = 0;
     if (otp__get(&s->len) == 0) return NULL;
-    uint32_t turn = ++s->looks & 31;    /* not the number of switches: a pair in run_next would be in step with it */
+    uint32_t turn = ++s->looks & 511;   /* not the number of switches: a pair in run_next would be in step with it */
     otp__proc *p = NULL;
     if (otp__unlikely(s->patience == 0)) p = otp__yielded_pop(s);
     else s->patience--;
@@ -3069,7 +3227,7 @@ static bool otp__inject_take(otp__sched *s)
     for (otp__proc *p; (p = otp__q_pop(&got)) != NULL;) otp__enqueue(s, p, OTP__Q_WOKEN);
     for (otp__timer *next; timers; timers = next) {
         next = (otp__timer *)(void *)timers->link.next;
-        otp__timer_insert(s, timers);
+        otp__timer_insert(s, timers, 0);
     }
     return n > 0;
 }
@@ -3168,6 +3326,7 @@ static void otp__hint(otp__sched *s, uint64_t pid)
         if (h == OTP__PARKED || (h & 3) == OTP__SIGWAIT) {
             uintptr_t awake = h == OTP__PARKED ? OTP__EMPTY : (uintptr_t)otp__head_list(h);
             if (otp__cas_weak(&p->head, &h, awake, memory_order_acq_rel)) {
+                OTP__TRACE(wake, (otp_pid){ pid });
                 otp__make_runnable(s, p);
                 return;
             }
@@ -3181,12 +3340,11 @@ static void otp__hint(otp__sched *s, uint64_t pid)
 
 OTP__INLINE size_t otp__node_bytes(size_t payload) { return payload <= 8 ? 64 : 64 + payload; }
 
-/* A node with room for `size` bytes, which the caller fills through n->m.data. */
-OTP__INLINE otp__node *otp__node_new(otp__sched *s, uint64_t from, uint64_t to, int tag, unsigned kind, size_t size)
+#define OTP__CLASS_WORD 2u      /* of a node with up to 8 bytes */
+
+OTP__INLINE otp__node *otp__node_fill(otp__node *n, unsigned cls, uint64_t from, uint64_t to, int tag, unsigned kind,
+                                      size_t size)
 {
-    unsigned cls = otp__likely(size <= 8) ? 2 : otp__class_of(otp__node_bytes(size));
-    otp__node *n = otp__unlikely(cls == OTP__CLASS_BIG) ? OTP_MALLOC(otp__node_bytes(size)) : otp__mem_get(s, cls);
-    if (otp__unlikely(!n)) return NULL;
     n->to = to;
     n->m.tag = tag;
     n->m.flags = kind | cls << OTP__F_CLASS_SHIFT;
@@ -3195,6 +3353,15 @@ OTP__INLINE otp__node *otp__node_new(otp__sched *s, uint64_t from, uint64_t to, 
     n->m.size = size;
     n->m.data = (char *)n + (size <= 8 ? 56 : 64);
     return n;
+}
+
+/* A node with room for `size` bytes, which the caller fills through n->m.data. */
+OTP__INLINE otp__node *otp__node_new(otp__sched *s, uint64_t from, uint64_t to, int tag, unsigned kind, size_t size)
+{
+    unsigned cls = otp__likely(size <= 8) ? OTP__CLASS_WORD : otp__class_of(otp__node_bytes(size));
+    otp__node *n = otp__unlikely(cls == OTP__CLASS_BIG) ? OTP_MALLOC(otp__node_bytes(size)) : otp__mem_get(s, cls);
+    if (otp__unlikely(!n)) return NULL;
+    return otp__node_fill(n, cls, from, to, tag, kind, size);
 }
 _Static_assert(sizeof(otp__node) <= 56 || sizeof(void *) < 8, "eight bytes of payload fit the first cache line");
 
@@ -3290,9 +3457,12 @@ static void otp__undeliverable(otp__sched *s, otp__node *n)
     switch (n->m.flags & OTP__K_MASK) {
     case OTP__K_LINK: otp__signal_why(s, to, from, OTP__K_EXIT, OTP__F_LINKED | OTP__F_NOPROC, 0, &noproc); break;
     case OTP__K_UNLINK: (void)otp__signal(s, to, from, OTP__K_UNLINK_ACK, ref); break;
+    case OTP__K_ASK:
+        if (n->m.size) otp__survey_answer(n, NULL);     /* only those of otp_survey bring something along */
+        else otp__signal_why(s, to, from, OTP__K_DOWN, 0, ref, &noproc);
+        break;
     case OTP__K_MONITOR:
-    case OTP__K_SUSPEND:
-    case OTP__K_ASK: otp__signal_why(s, to, from, OTP__K_DOWN, 0, ref, &noproc); break;
+    case OTP__K_SUSPEND: otp__signal_why(s, to, from, OTP__K_DOWN, 0, ref, &noproc); break;
     case OTP__K_MSG:
         if (n->m.flags & OTP__F_CALL) otp__signal_why(s, to, from, OTP__K_DOWN, 0, ref, &noproc);
         break;
@@ -3375,6 +3545,15 @@ OTP__INLINE otp__thread *otp__in(void)
     atomic_signal_fence(memory_order_seq_cst);
     if (otp__unlikely(atomic_load_explicit(&t->steal, OTP__DOOR) != 0)) t = otp__in_slow(t);
     return t;
+}
+
+/* In, when nothing is special: a process of ours, on its P, nobody traces, no run is deterministic. */
+OTP__INLINE bool otp__in_fast(otp__thread *t)
+{
+    if (OTP__ASAN || otp__unlikely(!t)) return false;
+    atomic_store_explicit(&t->in_rt, 1, OTP__DOOR);
+    atomic_signal_fence(memory_order_seq_cst);
+    return otp__likely(atomic_load_explicit(&t->steal, OTP__DOOR) == 0 && t->p && t->cur && !otp__get(&otp__rt.slow));
 }
 
 OTP__INLINE void otp__out(otp__thread *t)
@@ -3598,6 +3777,32 @@ static OTP__NOINLINE void otp__loop(void *stack)
 
 /* Leaves the calling process's stack to it and goes on in the loop, which does `act` with the process. Returns when
    somebody has it run again, perhaps on another thread. */
+/* A function that suspends, and goes back to its caller by a jump. The processor guesses where a `ret` leads from the
+   calls that it saw last: those of the process that ran before, so that the first `ret` to the code of another one is
+   always guessed wrong. A jump is guessed by what led to it. Costs 4 ns a switch less, measured with a pair. */
+#if OTP__ASM && defined(__x86_64__) && defined(__ELF__) && !OTP__TSAN && !OTP__ASAN
+#if defined(__CET__) && (__CET__ & 1)
+#define OTP__NOTRACK "notrack "
+#else
+#define OTP__NOTRACK ""
+#endif
+#define OTP__BACK_BY_JUMP(type, name, params)                                                               \
+    __attribute__((noinline, used, visibility("hidden"))) type name##_body params;                          \
+    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wunused-parameter\"")                 \
+    __attribute__((naked, noinline, no_instrument_function)) static type name params                        \
+    {                                                                                                       \
+        __asm__("pushq %rbp\n\t" OTP__CFI(".cfi_adjust_cfa_offset 8\n\t.cfi_offset rbp, -16\n\t")           \
+                "movq %rsp, %rbp\n\tcall " #name "_body\n\tpopq %rbp\n\t"                                   \
+                OTP__CFI(".cfi_adjust_cfa_offset -8\n\t.cfi_restore rbp\n\t")                               \
+                "popq %rcx\n\t" OTP__CFI(".cfi_adjust_cfa_offset -8\n\t.cfi_register rip, rcx\n\t")         \
+                OTP__NOTRACK "jmp *%rcx");                                                                  \
+    }                                                                                                       \
+    _Pragma("GCC diagnostic pop")                                                                           \
+    type name##_body params
+#else
+#define OTP__BACK_BY_JUMP(type, name, params) static OTP__NOINLINE type name params
+#endif
+
 OTP__INLINE otp__thread *otp__suspend(otp__thread *t, unsigned act)
 {
     otp__sched *s = t->p;
@@ -3677,6 +3882,95 @@ OTP__INLINE otp__thread *otp__count(otp__thread *t, int n)
     if (otp__likely(p != NULL) && otp__unlikely((p->reds += (unsigned)n) >= p->turn)) return otp__turn_over(t);
     return t;
 }
+
+/* OTP_PREEMPT. Compilers put a call of __sanitizer_cov_trace_pc() into every edge of the files that are compiled with
+   -fsanitize-coverage=trace-pc. It only counts, in a thread-local: that is right on any thread, in signal handlers and
+   before the start. When the count is used up it is looked whether a process may be interrupted here.
+   1. in_rt is 0 on this thread: so this is user code, called by the process, or by a signal handler.
+   2. The frame is on the process's own stack: no handler on an alternate stack, no fibre of the user's.
+   3. No signal is blocked that this thread does not always block: no signal handler, and no section that the user
+      protects against them. A switch would take the mask along to other processes.
+   Then it is as if the process called otp_bump_reductions() here. This file itself must not be instrumented: between
+   otp__self_thread() and in_rt = 1 an edge would move the process to another thread. clang leaves it out by the pragma
+   in 4.1; with gcc otp_start() notices it, and preemption is off. */
+#ifdef OTP_PREEMPT
+#define OTP__EDGES 4096             /* edges between two looks */
+#define OTP__EDGES_PER_REDUCTION 16
+
+#if defined(__ELF__)
+__attribute__((tls_model("initial-exec")))
+#endif
+static _Thread_local int otp__edges;
+static bool otp__instrumented;      /* this file is; set at a start */
+
+void __sanitizer_cov_trace_pc(void);
+
+/* Whether this thread blocks no signal that it does not always block. */
+OTP__NO_EDGES static bool otp__mask_usual(const otp__thread *t)
+{
+    sigset_t now;
+    (void)sigemptyset(&now);
+    if (pthread_sigmask(SIG_BLOCK, NULL, &now) != 0) return false;
+    for (int sig = 1; sig < 64; sig++)
+        if (sigismember(&now, sig) == 1 && sigismember(&t->mask, sig) != 1) return false;
+    return true;
+}
+
+/* Not inlined: the address of errno is read anew, on the thread that it is now. */
+OTP__NO_EDGES static OTP__NOINLINE void otp__errno_put(int e)
+{
+    __asm__ volatile("" : : : "memory");
+    errno = e;
+}
+
+OTP__NO_EDGES static OTP__NOINLINE void otp__preempt(void)
+{
+    otp__edges = OTP__EDGES;
+    otp__thread *t = otp__self_thread();
+    otp__proc *p = t ? t->cur : NULL;
+    if (!p || otp__get(&t->in_rt) || p->calm || (p->flags & OTP__P_GUEST) || otp__instrumented) return;
+    p->reds += OTP__EDGES / OTP__EDGES_PER_REDUCTION;
+    if (otp__likely(p->reds < p->turn)) return;
+    const char *here = __builtin_frame_address(0);
+    otp__stack *k = p->stack;
+    if (!k || here < k->base || here > (const char *)k || !otp__mask_usual(t)) return;
+    int e = errno;
+    t = otp__in();
+    t = otp__count(t, 0);
+    otp__out(t);
+    otp__errno_put(e);
+}
+
+OTP__NO_EDGES void __sanitizer_cov_trace_pc(void)
+{
+    if (otp__unlikely(--otp__edges < 0)) otp__preempt();
+}
+
+/* An edge of this file. */
+static OTP__NOINLINE void otp__edge_probe(void) { __asm__ volatile("" : : : "memory"); }
+
+OTP__NO_EDGES static void otp__preempt_start(void)
+{
+    volatile int *edges = &otp__edges;
+    *edges = OTP__EDGES;
+    otp__edge_probe();
+    otp__instrumented = *edges != OTP__EDGES;
+    if (otp__instrumented)
+        otp__log(OTP_LOG_WARNING, "OTP_PREEMPT is off: the file with OTP_IMPLEMENTATION must be compiled without "
+                                  "-fsanitize-coverage");
+}
+
+static void otp__calm(otp__proc *p, int by) { p->calm = (uint8_t)(p->calm + by); }
+static void otp__mask_note(otp__thread *t)
+{
+    (void)sigemptyset(&t->mask);
+    (void)pthread_sigmask(SIG_BLOCK, NULL, &t->mask);
+}
+#else
+static void otp__preempt_start(void) { }
+static void otp__calm(otp__proc *p, int by) { (void)p, (void)by; }
+static void otp__mask_note(otp__thread *t) { (void)t; }
+#endif
 
 /* -- 4.13 timers ----------------------------------------------------------------------------------------
    >> timer   A hashed hierarchical wheel per P, 1 ms a slot. A timer's state word says generation and ARMED, FIRED or
@@ -3889,14 +4183,15 @@ static void otp__timer_sweep(otp__sched *s)
     w->sweep_at = left * 2 < 4096 ? 4096 : left * 2;
 }
 
-static void otp__timer_insert(otp__sched *s, otp__timer *tm)
+/* now in ns, 0: to be read if it is needed (9 ns). */
+static void otp__timer_insert(otp__sched *s, otp__timer *tm, int64_t now)
 {
     otp__wheel *w = &s->wheel;
     if ((otp__get_acq(&tm->state) & 3) == OTP__TIMER_CANCELLED) {   /* a guest's, cancelled on its way here */
         otp__timer_free(s, tm);
         return;
     }
-    if (w->count == 0) w->now = otp__ms(otp__now(s));
+    if (w->count == 0) w->now = otp__ms(now ? now : otp__now(s));
     otp__put_rlx(&tm->owner, s->id);
     otp__wheel_place(w, tm, false);
     int64_t due = otp__get(&tm->due);
@@ -3922,7 +4217,7 @@ OTP__INLINE int64_t otp__due_ms(int64_t ns) { return (ns + 999999) / 1000000; }
 
 /* Has process p, which is the caller's, look again at `deadline` (ns) or soon after. At most one entry per process
    is armed unless an earlier one is needed; entries are never cancelled, a late one only hints. */
-static OTP__NOINLINE bool otp__arm_slow(otp__sched *s, otp__proc *p, int64_t deadline)
+static OTP__NOINLINE bool otp__arm_slow(otp__sched *s, otp__proc *p, int64_t deadline, int64_t now)
 {
     otp__timer *tm = otp__timer_new(s);
     if (!tm) return false;      /* without memory the process has to look at the clock itself */
@@ -3933,14 +4228,14 @@ static OTP__NOINLINE bool otp__arm_slow(otp__sched *s, otp__proc *p, int64_t dea
     otp__put_rel(&tm->state, (otp__get(&tm->state) & ~3u) | OTP__TIMER_ARMED);
     p->armed = deadline;
     if (otp__unlikely(s->main)) otp__timer_inject(tm);
-    else otp__timer_insert(s, tm);
+    else otp__timer_insert(s, tm, now);
     return true;
 }
 
 OTP__INLINE bool otp__arm(otp__sched *s, otp__proc *p, int64_t deadline, int64_t now)
 {
     if (p->armed > now && p->armed <= deadline && !otp__rt.det) return true;
-    return otp__arm_slow(s, p, deadline);
+    return otp__arm_slow(s, p, deadline, now);
 }
 
 static int otp__name_find(const char *name, uint64_t *pid);
@@ -4210,6 +4505,20 @@ static otp__ext *otp__ext_of(otp__sched *s, otp__proc *p)
     return x;
 }
 
+/* An idle handler should not pay for what its start needed. */
+static void otp__ext_trim(otp__sched *s, otp__proc *p)
+{
+    static const otp__ext empty;
+    otp__ext *x = p->ext;
+    if (!x) return;
+    x->init_arg = NULL;
+    x->init_size = 0;
+    if (memcmp(x, &empty, sizeof empty) != 0) return;
+    p->ext = NULL;
+    p->has &= (uint16_t)~OTP__HAS_EXT;
+    otp__delete(s, x, sizeof *x);
+}
+
 /* -- 4.15 names -----------------------------------------------------------------------------------------
    >> name   One table under one lock; a process has at most one name. A process that ends closes its mailbox (seq_cst)
    and then looks at p->name; register sets p->name (seq_cst) and then looks at the mailbox: one of the two sees the
@@ -4308,6 +4617,7 @@ static int otp__name_set(const char *name, otp__proc *p, uint64_t pid, bool unbo
             rc = OTP_ENOPROC;
         }
     }
+    if (rc == 0) OTP__TRACE(name, (otp_pid){ pid }, name);      /* under the lock: in the order in which they are given */
     otp__unlock(&otp__rt.name_lock);
     if (rc == 0 && otp__get(&otp__rt.slow)) otp__event(OTP_EVENT_NAME, pid, 0, 0, name);
     if (rc < 0) OTP_FREE(n);
@@ -4352,7 +4662,9 @@ OTP__SNAPSHOT static void otp__describe(otp__proc *p, char *out, size_t size)
     otp__name_copy(p, name, sizeof name);
     const char *label = name[0]                                         ? name
                         : p->ext && p->ext->label                       ? p->ext->label
-                        : (p->flags & OTP__P_HANDLER) && p->run.h->name ? p->run.h->name
+                        : !(p->flags & OTP__P_HANDLER)                  ? ""
+                        : p->run.h->label && (p->flags & OTP__P_INITED) ? p->run.h->label(p->arg)
+                        : p->run.h->name                                ? p->run.h->name
                                                                         : "";
     (void)snprintf(out, size, "%s%s%s (spawned %s)", pid, label[0] ? " " : "", label,
                    p->place ? p->place : "by a thread");
@@ -4439,7 +4751,17 @@ OTP__INLINE void otp__queue_as(otp__proc *p, otp__node *n, int tag)
     otp__queue_node(p, n);
 }
 
-/* Takes the node behind `link` out of the private queue. */
+/* Takes the first node out of the private queue, while there is no current and no left message. */
+OTP__INLINE otp__node *otp__unlink_first(otp__proc *p)
+{
+    otp__node *n = p->first;
+    p->first = n->next;
+    if (p->last == &n->next) p->last = &p->first;
+    if (p->mark == &n->next) p->mark = &p->first;
+    return n;
+}
+
+/* Takes the node behind `link` out of it. */
 OTP__INLINE otp__node *otp__unlink(otp__proc *p, otp__node **link)
 {
     otp__node *n = *link;
@@ -4732,7 +5054,8 @@ static OTP__NOINLINE void otp__close_tell(otp__sched *s, otp__proc *p, uint64_t 
     if (otp__get_seq(&p->name)) (void)otp__name_unset(p, NULL);
     for (int i = 0; i < otp__rt.at_exits; i++) otp__rt.at_exit[i]((otp_pid){ pid }, otp__rt.at_exit_arg[i]);
     if (p->req_ref) {
-        otp__signal_why(s, pid, p->req_from, OTP__K_DOWN, 0, p->req_ref, why);
+        bool answer = (p->has & OTP__HAS_START) && p->ext && p->ext->answer;
+        otp__signal_why(s, pid, p->req_from, OTP__K_DOWN, 0, p->req_ref, answer ? &p->ext->answer->r : why);
         p->req_ref = 0;
     }
     for (otp__rel *r = p->rel; r && r->count > 0;) {
@@ -4785,7 +5108,9 @@ static OTP__NOINLINE void otp__close_free(otp__sched *s, otp__proc *p)
             next = d->next;
             OTP_FREE(d);
         }
-        if (x->why) otp__delete(s, x->why, x->why->bytes);
+        otp__box *boxes[] = { x->why, x->answer, x->start_why };
+        for (size_t i = 0; i < sizeof boxes / sizeof boxes[0]; i++)
+            if (boxes[i]) otp__delete(s, boxes[i], boxes[i]->bytes);
         otp__delete(s, x, sizeof *x);
     }
     p->cur = p->call_reply = NULL;
@@ -4854,7 +5179,7 @@ static otp__thread *otp__run_defers(otp__thread *t)
     return t;
 }
 
-static void otp__crash_report(otp__proc *p, const otp_reason *why, const otp__fault *f);
+static otp__thread *otp__crash_report(otp__thread *t, const otp_reason *why, const otp__fault *f);
 
 /* What both ways to end have in common, before the mailbox is closed. Returns a reason that lasts. `own`: the process
    said so itself; deaths by an exit signal are not reported, nor are the plain exits of function processes. */
@@ -4870,10 +5195,9 @@ static const otp_reason *otp__begin_exit(otp__thread **t, const otp_reason *why,
         if (x && !x->why) x->why = otp__box_new((*t)->p, why);
         if (x && x->why) why = &x->why->r;
     }
-    if (why->kind == OTP_REASON_BADARG || why->kind == OTP_REASON_SYSTEM_LIMIT || why->kind == OTP_REASON_CALL)
-        otp__crash_report(p, why, NULL);
-    else if (own && (p->flags & OTP__P_HANDLER) && why->kind != OTP_REASON_NORMAL && why->kind != OTP_REASON_SHUTDOWN)
-        otp__crash_report(p, why, NULL);
+    if (why->kind == OTP_REASON_BADARG || why->kind == OTP_REASON_SYSTEM_LIMIT || why->kind == OTP_REASON_CALL ||
+        (own && (p->flags & OTP__P_HANDLER) && why->kind != OTP_REASON_NORMAL && why->kind != OTP_REASON_SHUTDOWN))
+        *t = otp__crash_report(*t, why, NULL);
     return why;
 }
 
@@ -4996,6 +5320,9 @@ OTP__INLINE otp__proc *otp__spawn_new(otp__thread *t, otp_fn *fn, void *arg, con
     p->has = 0;
     p->act = 0;
     p->special = false;
+#ifdef OTP_PREEMPT
+    p->calm = 0;
+#endif
     otp__put_rlx(&p->waits, OTP_WAITS_NOTHING);
     p->first = NULL;
     p->last = &p->first;
@@ -5108,10 +5435,11 @@ static int otp__spawn_fill(otp__thread *t, otp__proc *p, const otp_spawn_opts *o
         p->flags |= OTP__P_HANDLER;
         p->run.h = o->handler;
         p->arg = NULL;
-        if (o->handler->state_size) {
-            p->arg = otp__heap_alloc(s, p, o->handler->state_size);
+        size_t state = o->state_size ? o->state_size : o->handler->state_size;
+        if (state) {
+            p->arg = otp__heap_alloc(s, p, state);
             if (!p->arg) return OTP_ENOMEM;
-            memset(p->arg, 0, o->handler->state_size);
+            memset(p->arg, 0, state);
         }
         if (p->ext) {
             p->ext->init_arg = arg;
@@ -5123,7 +5451,8 @@ static int otp__spawn_fill(otp__thread *t, otp__proc *p, const otp_spawn_opts *o
     return 0;
 }
 
-static int otp__spawn(const otp_spawn_opts *o, otp_pid *pid, const char *place)
+/* start: 0, or the reference by which the caller waits for the end of its init. */
+static int otp__spawn(const otp_spawn_opts *o, otp_pid *pid, uint64_t start, const char *place)
 {
     otp__thread *t = o->link || o->monitor ? otp__in_proc() : otp__in();
     int rc = otp__get(&otp__rt.up) ? 0 : OTP_ENOTUP;
@@ -5136,6 +5465,14 @@ static int otp__spawn(const otp_spawn_opts *o, otp_pid *pid, const char *place)
         if (rc < 0) otp__spawn_undo(t, p);
         else {
             pid->id = otp__pid(p);
+            if (start) {
+                p->req_ref = start;
+                p->req_from = otp__pid(t->cur);
+                p->has |= OTP__HAS_REQ | OTP__HAS_START;
+                if (o->link) p->has |= OTP__HAS_PARENT;
+                t->cur->call_ref = start;
+                t->cur->waits_for = pid->id;
+            }
             otp__spawn_open(t, p);
         }
     }
@@ -5161,14 +5498,14 @@ otp_pid otp_spawn_at(otp_fn *fn, void *arg, const char *place)
 otp_pid otp_spawn_link_at(otp_fn *fn, void *arg, const char *place)
 {
     otp_pid pid = { 0 };
-    if (otp__spawn(&(otp_spawn_opts){ .fn = fn, .arg = arg, .link = true }, &pid, place) < 0) pid.id = 0;
+    if (otp__spawn(&(otp_spawn_opts){ .fn = fn, .arg = arg, .link = true }, &pid, 0, place) < 0) pid.id = 0;
     return pid;
 }
 
 otp_pid otp_spawn_monitor_at(otp_fn *fn, void *arg, otp_ref *ref, const char *place)
 {
     otp_pid pid = { 0 };
-    if (otp__spawn(&(otp_spawn_opts){ .fn = fn, .arg = arg, .monitor = ref }, &pid, place) < 0) pid.id = 0;
+    if (otp__spawn(&(otp_spawn_opts){ .fn = fn, .arg = arg, .monitor = ref }, &pid, 0, place) < 0) pid.id = 0;
     return pid;
 }
 
@@ -5181,9 +5518,8 @@ static size_t otp__min_stack(void)
     return 16384 + (size_t)(sig > 0 ? sig : 4096);
 }
 
-int otp_spawn_opt_at(const otp_spawn_opts *o, otp_pid *pid, const char *place)
+static int otp__spawn_check(const otp_spawn_opts *o)
 {
-    otp_pid unused;
     if (!o || (o->fn == NULL) == (o->handler == NULL)) return OTP_EBADARG;
     if (o->handler && !o->handler->message) return OTP_EBADARG;
     if (o->arg_size && !o->arg) return OTP_EBADARG;
@@ -5193,8 +5529,16 @@ int otp_spawn_opt_at(const otp_spawn_opts *o, otp_pid *pid, const char *place)
     otp__touch(o->arg, o->arg_size);
     otp__touch_text(o->label);
     if (o->monitor) o->monitor->id = 0;
+    return 0;
+}
+
+int otp_spawn_opt_at(const otp_spawn_opts *o, otp_pid *pid, const char *place)
+{
+    otp_pid unused;
+    int rc = otp__spawn_check(o);
+    if (rc < 0) return rc;
     if (pid) pid->id = 0;
-    return otp__spawn(o, pid ? pid : &unused, place);
+    return otp__spawn(o, pid ? pid : &unused, 0, place);
 }
 
 otp_pid otp_self(void)
@@ -5244,6 +5588,27 @@ OTP__INLINE void otp__drop_cur(otp__thread *t, otp__proc *p)
     }
 }
 
+/* The same where it takes no call: false, and nothing is done, where it does. */
+OTP__INLINE bool otp__drop_fast(otp__sched *s, otp__proc *p)
+{
+    otp__node *n = p->cur;
+    if (!n) return true;
+    unsigned cls = (n->m.flags >> OTP__F_CLASS_SHIFT) & 0xff;
+    if (otp__unlikely(cls == OTP__CLASS_BIG || (n->m.flags & (OTP__F_MOVED | OTP__F_SHARED)))) return false;
+    otp__list *l = &s->mem.list[cls];
+    if (otp__unlikely(l->count >= OTP__CHAIN)) return false;
+    p->cur = NULL;
+    otp__list_push(l, n);
+    return true;
+}
+
+OTP__INLINE void otp__req_in(otp__proc *p, otp__node *n)
+{
+    p->req_ref = n->m.ref.id;
+    p->req_from = n->m.from.id;
+    p->has |= OTP__HAS_REQ;
+}
+
 static OTP__NOINLINE void otp__hand_slow(otp__thread *t, otp__proc *p, otp__node *n)
 {
     if (n->m.flags & OTP__F_COUNTED) {
@@ -5251,25 +5616,35 @@ static OTP__NOINLINE void otp__hand_slow(otp__thread *t, otp__proc *p, otp__node
         atomic_fetch_sub_explicit(&p->mq_count, 1, memory_order_relaxed);
     }
     if (n->m.flags & OTP__F_CALL) {
+        bool start = (p->has & OTP__HAS_START) != 0;    /* a request in init: the starter's keeps its place */
         if (p->req_ref) {   /* the one before has not been answered yet: remember it in the table */
-            otp__ent *e = otp__rel_add(t->p, p, p->req_ref, OTP__R_REQ_IN);
-            if (e) e->who = p->req_from;
+            otp__ent *e = otp__rel_add(t->p, p, start ? n->m.ref.id : p->req_ref, OTP__R_REQ_IN);
+            if (e) e->who = start ? n->m.from.id : p->req_from;
         }
-        p->req_ref = n->m.ref.id;
-        p->req_from = n->m.from.id;
-        p->has |= OTP__HAS_REQ;
+        if (!start) otp__req_in(p, n);
     }
-    const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
-    if (hooks && hooks->receive) hooks->receive((otp_pid){ otp__pid(p) }, n->m.from, n->m.tag, n->m.size, hooks->arg);
+    if (otp__unlikely(otp__get(&otp__rt.slow))) otp__trace_message(n, otp__pid(p), false);
 }
 
 /* Makes a node, which is in no queue, the current message; link is where otp_leave puts it back. */
-OTP__INLINE const otp_msg *otp__handed(otp__thread *t, otp__proc *p, otp__node *n, otp__node **link)
+OTP__INLINE const otp_msg *otp__current(otp__proc *p, otp__node *n, otp__node **link)
 {
     n->next = (otp__node *)(void *)link;    /* where otp_leave puts it back */
     p->cur = n;
     p->reds++;
-    if (otp__unlikely((n->m.flags & (OTP__F_COUNTED | OTP__F_CALL)) || otp__get(&otp__rt.slow))) otp__hand_slow(t, p, n);
+    return &n->m;
+}
+
+OTP__INLINE const otp_msg *otp__handed(otp__thread *t, otp__proc *p, otp__node *n, otp__node **link)
+{
+    (void)otp__current(p, n, link);
+    unsigned special = n->m.flags & (OTP__F_COUNTED | OTP__F_CALL);
+    if (otp__unlikely(otp__get(&otp__rt.slow))) {
+        otp__hand_slow(t, p, n);
+    } else if (special) {
+        if (otp__likely(special == OTP__F_CALL && !p->req_ref)) otp__req_in(p, n);
+        else otp__hand_slow(t, p, n);
+    }
     return &n->m;
 }
 
@@ -5414,24 +5789,10 @@ const otp_msg *otp_wait_any(const otp_ref *refs, size_t n, int64_t ms, size_t *w
     return otp__receive_as(&(otp__want){ .how = OTP__REFS, .refs = refs, .n = n, .which = which }, ms, "otp_wait_any");
 }
 
-bool otp__scan_next(otp__scan *sc, const otp_msg **m)
+/* The next message behind link, waited for if there is none. */
+OTP__INLINE bool otp__scan_from(otp__thread *t, otp__node **link, otp__scan *sc, const otp_msg **m)
 {
-    otp__node **link = NULL;
-    if (sc->given) {    /* again: was the last one left, or taken? */
-        otp__proc *p = otp__self_thread()->cur;
-        link = p->u.left;
-        p->u.left = NULL;
-        if (otp__likely(!link) || sc->given == &otp__after.m) return false;
-    }
-    otp__thread *t = otp__in_proc();
     otp__proc *p = t->cur;
-    if (!link) {        /* the first time */
-        otp__check_ms(t, sc->ms, "otp_receive");
-        otp__drop_cur(t, p);
-        p->u.left = NULL;
-        if (otp__unlikely(p->reds >= p->turn)) t = otp__turn_over(t);
-        link = &p->first;
-    }
     int64_t now = 0;
     for (;;) {
         otp__node *n = p->handed;
@@ -5458,6 +5819,66 @@ bool otp__scan_next(otp__scan *sc, const otp_msg **m)
         }
         t = otp__wait(t, OTP__ACT_PARK, sc->deadline, now, OTP_WAITS_MESSAGE);
     }
+    otp__out(t);
+    return true;
+}
+
+static OTP__NOINLINE bool otp__scan_first(otp__thread *t, otp__scan *sc, const otp_msg **m)
+{
+    return otp__scan_from(t, &t->cur->first, sc, m);
+}
+
+/* The same, nothing being there: for a wait without end, and a waker that brings a message. */
+OTP__BACK_BY_JUMP(bool, otp__scan_wait, (otp__thread *t, otp__scan *sc, const otp_msg **m))
+{
+    if (otp__likely(sc->ms < 0 && !otp__arrived(t->cur))) {
+        t = otp__wait(t, OTP__ACT_PARK, 0, 0, OTP_WAITS_MESSAGE);
+        otp__proc *p = t->cur;
+        otp__node *n = p->handed;
+        if (otp__likely(otp__alone(p, n) && !(n->m.flags & (OTP__F_COUNTED | OTP__F_CALL)) && !otp__get(&otp__rt.slow))) {
+            p->handed = NULL;
+            *m = sc->given = otp__current(p, n, &p->first);
+            otp__out(t);
+            return true;
+        }
+    }
+    return otp__scan_first(t, sc, m);
+}
+
+/* All that otp__scan_next does, from the start. */
+static OTP__NOINLINE bool otp__scan_any(otp__scan *sc, const otp_msg **m)
+{
+    otp__thread *t = otp__in_proc();
+    otp__proc *p = t->cur;
+    otp__node **link = p->u.left;
+    p->u.left = NULL;
+    if (!sc->given) {
+        otp__check_ms(t, sc->ms, "otp_receive");
+        otp__drop_cur(t, p);
+        if (otp__unlikely(p->reds >= p->turn)) t = otp__turn_over(t);
+        link = &p->first;
+    }
+    return otp__scan_from(t, link, sc, m);
+}
+
+/* What is nearly always the case is done here, without a call, so that it needs no frame: the last message was taken;
+   or the next one is there and nothing is special. */
+bool otp__scan_next(otp__scan *sc, const otp_msg **m)
+{
+    otp__thread *t = otp__self_thread();
+    if (sc->given) {    /* again: was the last one left, or taken? */
+        if (otp__unlikely(t->cur->u.left) && sc->given != &otp__after.m) return otp__scan_any(sc, m);
+        t->cur->u.left = NULL;
+        return false;
+    }
+    if (otp__unlikely(!otp__in_fast(t))) return otp__scan_any(sc, m);
+    otp__proc *p = t->cur;
+    if (otp__unlikely(p->reds >= p->turn || sc->ms < OTP_INFINITY || !otp__drop_fast(t->p, p))) return otp__scan_any(sc, m);
+    p->u.left = NULL;
+    otp__node *n = p->first;
+    if (!n) return otp__scan_wait(t, sc, m);
+    if (otp__unlikely(n->m.flags & (OTP__F_COUNTED | OTP__F_CALL))) return otp__scan_first(t, sc, m);
+    *m = sc->given = otp__current(p, otp__unlink_first(p), &p->first);
     otp__out(t);
     return true;
 }
@@ -5551,10 +5972,7 @@ OTP__INLINE int otp__post(otp__sched *s, uint64_t to, otp__node *n)
 {
     otp__proc *p = otp__find(to);
     __builtin_prefetch(p ? (void *)&p->first : NULL);   /* a receiver that waits is written to next */
-    if (otp__unlikely(otp__get(&otp__rt.slow))) {
-        const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
-        if (hooks && hooks->send) hooks->send(n->m.from, (otp_pid){ to }, n->m.tag, n->m.size, hooks->arg);
-    }
+    if (otp__unlikely(otp__get(&otp__rt.slow))) otp__trace_message(n, to, true);
     OTP__STEP(s);
     if (otp__unlikely(!p)) {
         otp__undeliverable(s, n);
@@ -5579,20 +5997,23 @@ static void otp__deliver(otp__sched *s, uint64_t to, otp__node *n) { (void)otp__
 
 /* Copies the caller's bytes into a node. They may be a bad pointer: the fault is the process's own, and the node
    is given back by the landing (4.22). */
+OTP__INLINE void otp__copy_in(otp__thread *t, otp__node *n, const void *data, size_t size)
+{
+    t->copying = n;
+    atomic_signal_fence(memory_order_seq_cst);
+    if (otp__likely(size == 8)) memcpy((char *)(uintptr_t)n->m.data, data, 8);
+    else memcpy((char *)(uintptr_t)n->m.data, data, size);
+    atomic_signal_fence(memory_order_seq_cst);
+    t->copying = NULL;
+}
+
 OTP__INLINE otp__node *otp__node_copy(otp__thread *t, uint64_t to, int tag, unsigned kind, const void *data,
                                       size_t size)
 {
     if (otp__refused("message")) return NULL;
     otp__node *n = otp__node_new(t->p, t->cur ? otp__pid(t->cur) : 0, to, tag, kind, size);
     if (otp__unlikely(!n)) return NULL;
-    if (size) {
-        t->copying = n;
-        atomic_signal_fence(memory_order_seq_cst);
-        if (otp__likely(size == 8)) memcpy((char *)(uintptr_t)n->m.data, data, 8);
-        else memcpy((char *)(uintptr_t)n->m.data, data, size);
-        atomic_signal_fence(memory_order_seq_cst);
-        t->copying = NULL;
-    }
+    if (size) otp__copy_in(t, n, data, size);
     return n;
 }
 
@@ -5610,19 +6031,92 @@ static int otp__foreign(void)
     return up == 0 ? OTP_ENOTUP : otp__rt.det && up == 1 ? OTP_ENOTPROC : 0;
 }
 
-int otp_send(otp_pid to, int tag, const void *data, size_t size)
+#define OTP__SEND_REDS 6        /* so that a producer lets its consumer run before the messages leave the cache */
+
+static OTP__NOINLINE int otp__send_any(otp_pid to, int tag, const void *data, size_t size, unsigned kind)
 {
     if (otp__unlikely(!otp__tag_ok(tag) || (size && !data))) return OTP_EBADARG;
     if (otp__unlikely(to.id & OTP__REMOTE)) return otp__send_remote(to, tag, data, size);
     otp__thread *t = otp__in();
     int rc = otp__likely(t->p != NULL) ? 0 : otp__foreign();
     if (otp__likely(rc == 0)) {
-        otp__node *n = otp__node_copy(t, to.id, tag, OTP__K_MSG, data, size);
+        otp__node *n = otp__node_copy(t, to.id, tag, kind, data, size);
         rc = otp__likely(n != NULL) ? otp__post(t->p, to.id, n) : OTP_ENOMEM;
     }
-    t = otp__count(t, 6);       /* so that a producer lets its consumer run before the messages leave the cache */
+    t = otp__count(t, OTP__SEND_REDS);
     otp__out(t);
     return rc;
+}
+
+/* The ends of a fast send that need a call. */
+static OTP__NOINLINE int otp__sent_turn(otp__thread *t)
+{
+    t = otp__turn_over(t);
+    otp__out(t);
+    return 0;
+}
+
+static OTP__NOINLINE int otp__sent_woke(otp__thread *t, otp__proc *p)
+{
+    otp__make_runnable(t->p, p);
+    t = otp__count(t, OTP__SEND_REDS);
+    otp__out(t);
+    return 0;
+}
+
+static OTP__NOINLINE int otp__sent_push(otp__thread *t, otp__proc *p, otp__node *n)
+{
+    int rc = 0;
+    if (!otp__push(t->p, p, n)) {
+        otp__undeliverable(t->p, n);
+        rc = OTP_ENOPROC;
+    }
+    t = otp__count(t, OTP__SEND_REDS);
+    otp__out(t);
+    return rc;
+}
+
+/* What is nearly always the case is done here, without a call, so that it needs no frame: a word or nothing for a
+   process that is there. All else is otp__send_any's, from the start. */
+OTP__INLINE int otp__send(otp_pid to, int tag, const void *data, size_t size, unsigned kind)
+{
+    otp__thread *t = otp__self_thread();
+    if (otp__unlikely(tag < 0 || (size != 0 && (size != 8 || !data)) || !otp__in_fast(t))) goto any;
+    otp__proc *p = otp__find(to.id);
+    if (otp__unlikely(!p || otp__get(&p->mq_limit))) goto any;
+    __builtin_prefetch(&p->first);      /* a receiver that waits is written to next */
+    otp__sched *s = t->p;
+    otp__node *n = otp__mem_try(&s->mem, OTP__CLASS_WORD);
+    if (otp__unlikely(!n)) goto any;
+    (void)otp__node_fill(n, OTP__CLASS_WORD, otp__pid(t->cur), to.id, tag, kind, size ? 8 : 0);
+    if (size) otp__copy_in(t, n, data, 8);
+    uintptr_t h = otp__get(&p->head);
+    for (;;) {      /* as in otp__push */
+        if (h == OTP__PARKED) {
+            if (otp__unlikely(!otp__cas_weak(&p->head, &h, OTP__EMPTY, memory_order_acq_rel))) continue;
+            p->handed = n;
+            n->next = NULL;
+            otp__prefetch_stack(p->stack);
+            if (otp__unlikely(p->special || s->no_next || otp__get(&s->run_next))) return otp__sent_woke(t, p);
+            otp__put_rlx(&s->run_next, p);
+            break;
+        }
+        if (otp__unlikely(h & 3)) return otp__sent_push(t, p, n);
+        n->next = otp__head_list(h);
+        if (otp__likely(otp__cas_weak(&p->head, &h, (uintptr_t)n | (h & OTP__NUDGE), memory_order_release))) break;
+    }
+    if (otp__unlikely((t->cur->reds += OTP__SEND_REDS) >= t->cur->turn)) return otp__sent_turn(t);
+    otp__out(t);
+    return 0;
+any:
+    return otp__send_any(to, tag, data, size, kind);
+}
+
+int otp_send(otp_pid to, int tag, const void *data, size_t size) { return otp__send(to, tag, data, size, OTP__K_MSG); }
+
+int otp_cast(otp_pid to, int tag, const void *data, size_t size)
+{
+    return otp__send(to, tag, data, size, OTP__K_MSG | OTP__F_CAST);
 }
 
 int otp_send_name(const char *name, int tag, const void *data, size_t size)
@@ -5712,10 +6206,18 @@ static OTP__NOINLINE otp__node *otp__await_reply(otp__thread **t, int64_t ms, in
             if (now >= deadline) break;
         }
         *t = otp__wait(*t, OTP__ACT_SIGWAIT, deadline, now, waits);
+        otp__node *n = p->handed;       /* mostly the reply is what woke us */
+        if (otp__likely(n && !n->next && (n->m.flags & OTP__K_MASK) == OTP__K_REPLY && n->m.ref.id == p->call_ref &&
+                        n->to == otp__pid(p))) {
+            p->handed = NULL;
+            p->call_ref = 0;
+            return n;
+        }
     }
     otp__node *n = p->call_reply;
     p->call_reply = NULL;
     p->call_ref = 0;
+    if (otp__unlikely(otp__get(&otp__rt.slow)) && n) otp__trace_message(n, otp__pid(p), false);
     return n;
 }
 
@@ -5962,12 +6464,8 @@ static otp_ref otp__monitor(otp_pid pid, const otp_monitor_opts *o, const char *
     }
     uint64_t id = otp__ref_new(t->p);
     if (pid.id == otp__pid(p)) {
-        ref.id = id;
+        ref.id = id;            /* a mere reference: as in Erlang not even an alias, whatever was asked for */
         if (copy) otp__delete(t->p, copy, strlen(copy) + 1);
-        if (o && o->alias != OTP_ALIAS_NONE) {
-            otp__ent *e = otp__rel_add(t->p, p, id, OTP__R_ALIAS);
-            if (e) e->mode = (uint8_t)o->alias;
-        }
     } else {
         otp__ent *e = otp__rel_add(t->p, p, id, OTP__R_MON_OUT);
         if (e) {
@@ -6214,7 +6712,7 @@ static otp__node *otp__ask(otp__thread **t, uint64_t to, unsigned kind, int what
     uint64_t ref = otp__ref_new((*t)->p);
     n->m.ref.id = ref;
     p->call_ref = ref;
-    p->waits_for = to;
+    p->waits_for = to;      /* for who looks: not the pid of an earlier call */
     if (!q || !otp__push((*t)->p, q, n)) otp__undeliverable((*t)->p, n);
     n = otp__await_reply(t, ms, OTP_WAITS_CALL);
     if (!n && (kind == OTP__K_MONITOR)) (void)otp__signal((*t)->p, otp__pid(p), to, OTP__K_DEMONITOR, ref);
@@ -6270,9 +6768,12 @@ int otp_resume_process(otp_pid pid)
     otp__ent *e = otp__rel_find(p, pid.id | OTP__KEY_SUSPEND);
     int rc = e ? 0 : OTP_ENOENT;
     if (e) {
-        if (--e->count == 0) otp__rel_remove(t->p, p, e);
         otp__node *n = otp__node_new(t->p, otp__pid(p), pid.id, 1, OTP__K_RESUME, 0);
-        if (n && (!q || !otp__push(t->p, q, n))) otp__node_free(t->p, n);
+        if (n && (!q || !otp__push(t->p, q, n))) {
+            otp__node_free(t->p, n);
+            rc = OTP_ENOPROC;
+        }
+        if (--e->count == 0 || rc != 0) otp__rel_remove(t->p, p, e);
     }
     otp__out(t);
     return rc;
@@ -6280,12 +6781,11 @@ int otp_resume_process(otp_pid pid)
 
 /* Timers, the interface. */
 
-static int64_t otp__timer_due(otp__sched *s, const otp_timer_opts *o)
+static int64_t otp__timer_due(otp__sched *s, const otp_timer_opts *o, int64_t *now)
 {
     int64_t last = INT64_MAX / 1000000 - 1;     /* the end of time: 292 years */
     if (o->absolute) return o->time < 0 ? 0 : o->time > last ? last : o->time;
-    int64_t now;
-    return otp__due_ms(otp__deadline(s, o->time, &now));
+    return otp__due_ms(otp__deadline(s, o->time, now));
 }
 
 static OTP__NOINLINE otp__tmore *otp__timer_more(otp__sched *s, const otp_timer_opts *o)
@@ -6320,12 +6820,13 @@ OTP__INLINE otp_ref otp__timer_start(const otp_timer_opts *o)
             n->m.ref = ref;
             if (t->cur && o->to.id == otp__pid(t->cur)) otp__mark(t->cur, ref.id);
         }
-        otp__put_rlx(&tm->due, otp__timer_due(s, o));
+        int64_t now = 0;
+        otp__put_rlx(&tm->due, otp__timer_due(s, o, &now));
         otp__put_rlx(&tm->to, o->name ? OTP__BY_NAME : o->to.id);
         tm->node = n;
         tm->more = more;
         otp__put_rel(&tm->state, gen << 2 | OTP__TIMER_ARMED);
-        if (otp__likely(s && !s->main)) otp__timer_insert(s, tm);
+        if (otp__likely(s && !s->main)) otp__timer_insert(s, tm, now);
         else otp__timer_inject(tm);
     } else if (n) {
         otp__node_free(s, n);
@@ -6417,9 +6918,9 @@ int64_t otp_cancel_timer(otp_ref ref)
    >> handler   Called by the loop on its own stack, once per turn: messages are handed to the callback until there
    are none, or the turn is over. p->mark is the scan position: what stands before it was left. */
 
-enum { OTP__N_OK, OTP__N_LEAVE, OTP__N_RETRY, OTP__N_STOP, OTP__N_CONTINUE };
+enum { OTP__N_OK, OTP__N_LEAVE, OTP__N_RETRY, OTP__N_STOP, OTP__N_CONTINUE, OTP__N_IGNORE, OTP__N_FAIL };
 
-otp_next otp_stop_with(otp_reason why)
+static otp_next otp__end_with(otp_reason why, int op)
 {
     otp__touch_text(why.text);
     otp__thread *t = otp__in_proc();
@@ -6429,8 +6930,11 @@ otp_next otp_stop_with(otp_reason why)
         x->why = otp__box_new(t->p, &why);
     }
     otp__out(t);
-    return otp_next_make(OTP__N_STOP, (int)why.kind, -1);
+    return otp_next_make(op, (int)why.kind, -1);
 }
+
+otp_next otp_stop_with(otp_reason why) { return otp__end_with(why, OTP__N_STOP); }
+otp_next otp_fail_with(otp_reason why) { return otp__end_with(why, OTP__N_FAIL); }
 
 void *otp_handler_state(void)
 {
@@ -6444,8 +6948,9 @@ static otp__thread *otp__handler_system(otp__thread *t, otp__proc *p, otp__node 
     const otp_handler *h = p->run.h;
     const otp_msg *m = &n->m;
     otp_from from = otp_from_of(m);
+    bool refused = m->tag == OTP_SYS_CHANGE_CODE && !(p->flags & OTP__P_SYS_SUSPENDED);
     otp__out(t);
-    if (!h->system || !h->system(p->arg, m)) {
+    if (refused || !h->system || !h->system(p->arg, m)) {
         int rc = 0;
         switch (m->tag) {
         case OTP_SYS_SUSPEND:
@@ -6477,9 +6982,15 @@ static otp__thread *otp__handler_system(otp__thread *t, otp__proc *p, otp__node 
     return otp__in();
 }
 
+/* The parent has ended: so does what it started and linked, whatever else waits. */
+static bool otp__is_parents_exit(const otp__proc *p, const otp__node *n)
+{
+    return n->m.tag == OTP_EXIT && (p->has & OTP__HAS_PARENT) && n->m.from.id == p->parent;
+}
+
 static bool otp__is_system(const otp__node *n)
 {
-    return n->m.tag <= OTP_SYS_SUSPEND && n->m.tag >= OTP_SYS_TRACE && (n->m.flags & OTP__F_CALL);
+    return n->m.tag <= OTP_SYS_SUSPEND && n->m.tag >= OTP_SYS_CHANGE_CODE && (n->m.flags & OTP__F_CALL);
 }
 
 /* What the callback said. False when the process ends. */
@@ -6494,7 +7005,9 @@ static bool otp__handler_next(otp__thread *t, otp__proc *p, otp_next next, otp__
         }
         break;
     case OTP__N_RETRY: p->mark = &p->first; break;
-    case OTP__N_STOP: return false;
+    case OTP__N_STOP:
+    case OTP__N_IGNORE:
+    case OTP__N_FAIL: return false;
     case OTP__N_CONTINUE: {
         otp__ext *x = otp__ext_of(t->p, p);
         if (x) {
@@ -6525,19 +7038,46 @@ static OTP_NORETURN void otp__handler_stop(otp__thread *t, otp__proc *p, int kin
     otp__exit_now(t, last);
 }
 
+/* Init says that there is nothing to run: no terminate. With OTP_IGNORE and otp_fail_with the process itself ends well. */
+static OTP_NORETURN void otp__handler_unstarted(otp__thread *t, otp__proc *p, otp_next next)
+{
+    otp__ext *x = otp__ext_of(t->p, p);
+    otp_reason why = x && x->why ? x->why->r : otp_reason_make((otp_reason_kind)next.arg, 0, NULL);
+    if (next.op != OTP__N_STOP) {
+        otp_reason ignored = OTP_ERROR(OTP_EIGNORE);
+        if (x) x->answer = otp__box_new(t->p, next.op == OTP__N_IGNORE ? &ignored : &why);
+        if (x && x->why) otp__delete(t->p, x->why, x->why->bytes);
+        if (x) x->why = NULL;
+        why = OTP_NORMAL;
+    }
+    const otp_reason *last = otp__begin_exit(&t, &why, true);
+    otp__exit_now(t, last);
+}
+
 static OTP__NOINLINE otp__thread *otp__handler_init(otp__thread *t, otp__proc *p)
 {
     const otp_handler *h = p->run.h;
-    p->flags |= OTP__P_INITED;
     p->mark = &p->first;
-    if (!h->init) return t;
-    otp__ext *x = p->ext;
-    void *arg = x ? x->init_arg : NULL;
-    size_t size = x ? x->init_size : 0;
-    otp__out(t);
-    otp_next next = h->init(p->arg, arg, size);
-    t = otp__in();
-    if (!otp__handler_next(t, p, next, NULL)) otp__handler_stop(t, p, next.arg);
+    otp_next next = OTP_OK;
+    if (h->init) {
+        otp__ext *x = p->ext;
+        void *arg = x ? x->init_arg : NULL;
+        size_t size = x ? x->init_size : 0;
+        otp__out(t);
+        next = h->init(p->arg, arg, size);
+        if (size) otp_free(arg);
+        t = otp__in();
+    }
+    otp__ext_trim(t->p, p);
+    if (!otp__handler_next(t, p, next, NULL)) otp__handler_unstarted(t, p, next);
+    p->flags |= OTP__P_INITED;
+    if (p->has & OTP__HAS_START) {      /* somebody waits for this moment */
+        uint64_t from = p->req_from, ref = p->req_ref;
+        p->has &= (uint16_t)~OTP__HAS_START;
+        if (!otp__signal(t->p, otp__pid(p), from, OTP__K_REPLY, ref))
+            otp__handler_stop(t, p, OTP_REASON_SYSTEM_LIMIT);   /* which answers, too */
+        p->req_ref = 0;
+    }
     return t;
 }
 
@@ -6546,7 +7086,7 @@ static otp__node **otp__handler_scan(otp__proc *p)
 {
     otp__node **link = p->mark;
     if (otp__likely(!(p->flags & OTP__P_SYS_SUSPENDED))) return link;
-    for (link = &p->first; *link && !otp__is_system(*link);) link = &(*link)->next;
+    for (link = &p->first; *link && !otp__is_system(*link) && !otp__is_parents_exit(p, *link);) link = &(*link)->next;
     return link;
 }
 
@@ -6568,6 +7108,13 @@ static OTP__NOINLINE otp__thread *otp__handler_special(otp__thread *t, otp__proc
         otp__drop_cur(t, p);
         return t;
     }
+    if (otp__is_parents_exit(p, n)) {
+        const otp_reason *why = n->m.data;
+        otp__ext *x = otp__ext_of(t->p, p);
+        if (x && !x->why) x->why = otp__box_new(t->p, why);
+        otp__handler_stop(t, p, (int)why->kind);
+    }
+    if (!(p->flags & OTP__P_TRACED)) return t;
     char who[160];
     otp__describe(p, who, sizeof who);
     otp__log(OTP_LOG_NOTICE, "%s got message %d, %zu bytes, from <%u.%u>", who, n->m.tag, n->m.size,
@@ -6591,18 +7138,24 @@ static OTP__NOINLINE void otp__handler_run(void *arg)
             continue;
         }
         otp__node **link = otp__handler_scan(p);
-        if (!*link && otp__arrived(p)) {
-            t = otp__take_in(t);
-            link = otp__handler_scan(p);
+        otp__node *n = *link;
+        if (!n && otp__arrived(p)) {
+            n = p->handed;
+            if (otp__likely(otp__alone(p, n) && p->reds < p->turn && !(p->flags & OTP__P_SYS_SUSPENDED))) {
+                p->handed = NULL;
+            } else {
+                t = otp__take_in(t);
+                link = otp__handler_scan(p);
+                n = *link;
+            }
         }
-        if (*link) {
+        if (n) {
             if (otp__unlikely(p->reds >= p->turn)) {
                 p->act = OTP__ACT_YIELD;
                 break;
             }
-            otp__node *n = *link;
-            (void)otp__hand(t, p, link);
-            if (otp__unlikely((p->flags & (OTP__P_SYS_SUSPENDED | OTP__P_TRACED)) || n->m.tag <= OTP_SYS_SUSPEND)) {
+            (void)otp__handed(t, p, n == *link ? otp__unlink(p, link) : n, link);
+            if (otp__unlikely((p->flags & (OTP__P_SYS_SUSPENDED | OTP__P_TRACED)) || n->m.tag < 0)) {
                 t = otp__handler_special(t, p, n);
                 if (p->cur != n) continue;
             }
@@ -6636,6 +7189,74 @@ static OTP__NOINLINE void otp__handler_run(void *arg)
         break;
     }
     otp__out(t);
+}
+
+/* The starter's side. The process was opened with the starter's request in place, so its init's end or its own answers. */
+static int otp__start_handler(const otp_spawn_opts *o, int64_t timeout, otp_pid *pid, const char *place)
+{
+    otp__thread *t = otp__in_proc();
+    uint64_t ref = otp__ref_new(t->p);
+    otp__out(t);
+    int rc = otp__spawn(o, pid, ref, place);
+    if (rc == OTP_EEXIST) *pid = otp_whereis(o->name);
+    if (rc < 0) return rc;
+    otp_pid child = *pid;
+    t = otp__in_proc();
+    otp__node *n = otp__await_reply(&t, timeout, OTP_WAITS_CALL);
+    if (otp__likely(n && (n->m.flags & OTP__K_MASK) == OTP__K_REPLY)) {
+        otp__node_free(t->p, n);
+        otp__out(t);
+        return 0;
+    }
+    pid->id = 0;
+    otp__ext *x = n ? otp__ext_of(t->p, t->cur) : NULL;
+    if (n) {
+        const otp_reason *r = n->m.data;
+        rc = r->kind == OTP_REASON_ERROR && r->code == OTP_EIGNORE ? OTP_EIGNORE : OTP_EDIED;
+        if (x && x->start_why) otp__delete(t->p, x->start_why, x->start_why->bytes);
+        if (x) x->start_why = otp__box_new(t->p, r);
+        otp__node_free(t->p, n);
+        otp__out(t);
+    } else {
+        rc = OTP_ETIMEOUT;
+        otp__out(t);
+        if (o->link) (void)otp_unlink(child);
+        (void)otp_exit_signal(child, OTP_KILL);
+        (void)otp_await_exit(child, OTP_INFINITY, NULL);
+        t = otp__in_proc();
+        for (otp__node **link = &t->cur->first; *link; link = &(*link)->next)   /* it had ended just before */
+            if ((*link)->m.tag == OTP_EXIT && (*link)->m.from.id == child.id) {
+                otp__node_free(t->p, otp__unlink(t->cur, link));
+                break;
+            }
+        otp__out(t);
+    }
+    if (o->monitor) (void)otp_demonitor(*o->monitor, OTP_FLUSH);
+    return rc;
+}
+
+int otp_start_handler_at(const otp_spawn_opts *o, int64_t timeout, otp_pid *pid, otp_reason *why, const char *place)
+{
+    int rc = otp__spawn_check(o);
+    if (rc == 0 && (!o->handler || !pid || (timeout < 0 && timeout != OTP_INFINITY))) rc = OTP_EBADARG;
+    if (pid) pid->id = 0;
+    if (rc == 0) rc = otp__start_handler(o, timeout, pid, place);
+    otp__thread *t = otp__in_proc();
+    otp__ext *x = rc < 0 ? otp__ext_of(t->p, t->cur) : t->cur->ext;
+    if (x) x->start_rc = rc;
+    otp__out(t);
+    if (rc == OTP_EDIED) (void)otp_start_result(why);
+    return rc;
+}
+
+int otp_start_result(otp_reason *why)
+{
+    otp__thread *t = otp__in_proc();
+    otp__ext *x = t->cur->ext;
+    if (why) *why = x && x->start_why ? x->start_why->r : OTP_NORMAL;
+    int rc = x ? x->start_rc : 0;
+    otp__out(t);
+    return rc;
 }
 
 /* -- 4.21 heap ------------------------------------------------------------------------------------------
@@ -6860,8 +7481,41 @@ int otp_undefer(otp_fn *fn, void *arg, bool run)
 #define OTP__ISOLATION 0
 #endif
 
-static void otp__crash_report(otp__proc *p, const otp_reason *why, const otp__fault *f)
+/* What a handler was doing: the message, who waits for its answer, and the state in the words of its own format. That is
+   user code: a fault in it costs this part of the report, and the reason stays. */
+static otp__thread *otp__crash_state(otp__thread *t, const otp_reason *why)
 {
+    otp__proc *p = t->cur;
+    if (!(p->flags & OTP__P_HANDLER) || !(p->flags & OTP__P_INITED) || (p->has & OTP__HAS_REPORT)) return t;
+    p->has |= OTP__HAS_REPORT;
+    char text[1024] = "", from[32], client[48] = "";
+    int at = 0;
+    if (p->cur) {
+        (void)otp__pid_text(p->cur->m.from.id, from, sizeof from);
+        if (p->req_ref && !(p->has & OTP__HAS_START)) {
+            (void)otp__pid_text(p->req_from, client, sizeof client - 12);
+            (void)strcat(client, " waits");
+        }
+        at = snprintf(text, sizeof text, "last message: %d, %zu bytes, from %s%s%s", p->cur->m.tag, p->cur->m.size, from,
+                      client[0] ? "; client " : "", client);
+    }
+    otp__ext *x = otp__ext_of(t->p, p);
+    if (x && !x->why) x->why = otp__box_new(t->p, why);
+    if (p->run.h->format && at >= 0 && x && x->why) {
+        int head = snprintf(text + at, sizeof text - (size_t)at, "%sstate: ", at ? "; " : "");
+        if (at > 0 || head > 0) at += head;
+        otp__out(t);
+        int n = p->run.h->format(p->arg, text + at, sizeof text - (size_t)at);
+        t = otp__in();
+        if (n < 0) (void)snprintf(text + at, sizeof text - (size_t)at, "(format says %d)", n);
+    }
+    if (text[0]) otp__log(OTP_LOG_ERROR, "  %s", text);
+    return t;
+}
+
+static otp__thread *otp__crash_report(otp__thread *t, const otp_reason *why, const otp__fault *f)
+{
+    otp__proc *p = t->cur;
     char who[200], reason[300], trace[900] = "";
     otp__describe(p, who, sizeof who);
     (void)otp_format_reason(why, reason, sizeof reason);
@@ -6886,6 +7540,7 @@ static void otp__crash_report(otp__proc *p, const otp_reason *why, const otp__fa
     for (otp__node *n = otp__head_list(otp__get_acq(&p->head)); n; n = n->next) queue++;
     otp__log(OTP_LOG_ERROR, "process %s ended: %s; %u messages in its mailbox%s%s", who, reason, queue,
              at ? ", calls:" : "", trace);
+    return otp__crash_state(t, why);
 }
 
 #if OTP__ISOLATION
@@ -7092,7 +7747,7 @@ static OTP__NOINLINE void otp__landing(void *arg)
         (void)snprintf(text, sizeof text, "the stack of %zu bytes is too small", p->stack->size);
         why.text = text;
     }
-    otp__crash_report(p, &why, &f);
+    t = otp__crash_report(t, &why, &f);
     otp__exit_now(t, &why);
 }
 
@@ -7200,7 +7855,9 @@ static void *otp__pool_main(void *arg)
         (void)pthread_mutex_unlock(&otp__pool.mutex);
         uint64_t pid = j->pid;
         otp__proc *p = j->p;
+        OTP__TRACE(blocking, (otp_pid){ pid }, true);
         j->fn(j->arg);
+        OTP__TRACE(blocking, (otp_pid){ pid }, false);
         /* acq_rel: what fn wrote is seen by the process; its context, when it is an orphan, by whoever runs it */
         if (atomic_exchange_explicit(&j->state, OTP__JOB_DONE, memory_order_acq_rel) == OTP__JOB_ORPHAN) otp__inject(p);
         else otp__hint(NULL, pid);
@@ -7262,8 +7919,10 @@ int otp_blocking(otp_fn *fn, void *arg)
             p->turn = p->reds;
             t = otp__turn_over(t);
         }
+        otp__calm(p, 1);
         otp__out(t);
         fn(arg);
+        otp__calm(p, -1);
         return 0;
     }
     otp__job j = { .fn = fn, .arg = arg, .p = p, .pid = otp__pid(p), .state = OTP__JOB_RUNS };
@@ -7850,10 +8509,16 @@ static bool otp__steal(otp__sched *s)
             otp__sched *mine = s;
             bool answered = !otp__cas(&v->want, &mine, NULL, memory_order_acq_rel);
             for (int spin = 0; answered && spin < 400 && !otp__get(&s->inbox); spin++) otp__pause();
-            if (otp__inbox_take(s)) return true;
+            if (otp__inbox_take(s)) {
+                OTP__TRACE(steal, s->id, v->id, (int)otp__get(&s->len));
+                return true;
+            }
             if (answered) continue;
         }
-        if (otp__borrow(s, v)) return true;
+        if (otp__borrow(s, v)) {
+            OTP__TRACE(steal, s->id, v->id, (int)otp__get(&s->len));
+            return true;
+        }
     }
     return false;
 }
@@ -7964,8 +8629,11 @@ static otp__proc *otp__idle_main(otp__sched *s)
         }
         otp__put_seq(&s->futex, 0);
         otp__put_seq(&s->sleeping, 1);
-        if (!otp__get_seq(&s->inbox) && !(s->poll_deadline < 0 && otp__get_seq(&otp__rt.app_done)))
+        if (!otp__get_seq(&s->inbox) && !(s->poll_deadline < 0 && otp__get_seq(&otp__rt.app_done))) {
+            OTP__TRACE(idle, s->id, true);
             (void)otp__futex_wait(&s->futex, 0, ns);
+            OTP__TRACE(idle, s->id, false);
+        }
         otp__put_seq(&s->sleeping, 0);
     }
     t->quit = true;
@@ -7991,7 +8659,9 @@ static OTP__NOINLINE otp__proc *otp__idle(otp__sched *s)
             if (found) continue;
         }
         int64_t before = otp__now(s);
+        OTP__TRACE(idle, s->id, true);
         otp__doze(s);
+        OTP__TRACE(idle, s->id, false);
         if (s->spin < 500 && otp__now(s) - before < 20000) s->spin = 2000;  /* a short nap: spinning would have paid */
     }
     return NULL;
@@ -8052,6 +8722,7 @@ static void otp__replace(otp__sched *s, int64_t now)
     if (otp__claim(vt, s, OTP__STEAL_BORROWED)) {
         if (vt->cur) otp__describe(vt->cur, vt->who, sizeof vt->who);
         vt->lost_at = s->seen_at > 0 ? s->seen_at : now;
+        if (vt->cur) OTP__TRACE(lost, (otp_pid){ otp__pid(vt->cur) }, s->id, true);     /* the P is ours alone here */
         vt->p = NULL;
         otp__put_rlx(&s->slices, otp__get(&s->slices) + 1);
         otp__put_rel(&vt->steal, (otp__rt.fence ? OTP__STEAL_FENCE : 0u) | OTP__STEAL_GONE);
@@ -8154,6 +8825,7 @@ static void *otp__thread_main(void *arg)
     }
 #endif
     (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    otp__mask_note(t);
     if (otp__rt.isolation) otp__altstack_start(t);
     for (;;) {
         while (!otp__get_acq(&t->futex)) (void)otp__futex_wait(&t->futex, 0, -1);
@@ -8182,6 +8854,7 @@ static void *otp__thread_main(void *arg)
         if (t->action == OTP__ACT_NONE) break;  /* the runtime stops */
         otp__proc *p = t->cur;                  /* its P is gone; its process goes on elsewhere, its context is saved */
         t->cur = NULL;
+        OTP__TRACE(lost, (otp_pid){ otp__pid(p) }, -1, false);
         otp__put_rel(&t->steal, otp__rt.fence ? OTP__STEAL_FENCE : 0);
         (void)pthread_mutex_lock(&otp__rt.mutex);
         t->lost_at = 0;
@@ -8198,7 +8871,8 @@ static bool otp__thread_start(otp__thread *t)
 {
     sigset_t block, old;
     (void)sigfillset(&block);   /* asynchronous signals go to the program's own threads */
-    static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };
+    /* SIGPROF comes only when a profiler asks for it, and belongs to the thread that used the time */
+    static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGPROF };
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) (void)sigdelset(&block, faults[i]);
     (void)pthread_sigmask(SIG_SETMASK, &block, &old);
     bool ok = pthread_create(&t->pthread, NULL, otp__thread_main, t) == 0;
@@ -8492,6 +9166,7 @@ int otp_start(const otp_opts *opts)
     otp__rt.fence = true;
 #endif
     otp__clock_start();
+    otp__preempt_start();
     (void)pthread_mutex_init(&otp__rt.mutex, NULL);
     otp__put_rlx(&otp__rt.stop, 0);
     otp__put_seq(&otp__rt.closing, 0);
@@ -8502,6 +9177,7 @@ int otp_start(const otp_opts *opts)
     otp__put_rlx(&otp__rt.blocked, 0);
     otp__put_rlx(&otp__rt.fd_waiters, 0);
     otp__put_rlx(&otp__rt.live, 0);
+    otp__put_rlx(&otp__rt.ticks, 0);
     otp__rt.app_failed = otp__rt.deadlocked = false;
     otp__rt.main_thread = NULL;
     if (otp__rt.det || otp__get(&otp__rt.slots) > o.max_processes) otp__slots_sort();
@@ -8640,6 +9316,7 @@ static void otp__main_run(otp__sched *s)
     t->cur = NULL;
     t->p = s;
     t->quit = false;
+    otp__mask_note(t);
     otp__put_rel(&s->thread, t);
     otp__stack *k = otp__stack_take(s);
     if (k) {
@@ -8754,7 +9431,7 @@ uint64_t otp_random(void)
 /* -- 4.29 seeing ----------------------------------------------------------------------------------------
    >> info */
 
-enum { OTP__ASK_ALIVE, OTP__ASK_INFO, OTP__ASK_RELATION };
+enum { OTP__ASK_ALIVE, OTP__ASK_INFO, OTP__ASK_RELATION, OTP__ASK_SURVEY = 100 };
 
 static const char *const otp__state_names[] = { "none", "running", "runnable", "waiting", "suspended", "exiting" };
 static const char *const otp__waits_names[] = { "nothing", "a message",     "a call",  "an fd",
@@ -8827,9 +9504,29 @@ static size_t otp__relations(otp__proc *p, int what, otp_pid *out, size_t max)
     return n;
 }
 
+/* By a process that has been asked: it may have been woken only to answer. What did it do before? */
+static void otp__info_asked(otp__proc *p, otp_info *o)
+{
+    otp__info_fill(p, o, true);
+    if (o->state != OTP_STATE_RUNNING && o->state != OTP_STATE_RUNNABLE) return;
+    o->waits = (otp_waits)(otp__get(&p->waits) & 15);
+    if ((o->handler && !p->cur) || (p->has & OTP__HAS_ASLEEP)) {
+        o->memory -= o->stack_bytes;    /* the stack that it answers on is not its own */
+        o->stack_bytes = 0;
+    }
+    if (o->waits != OTP_WAITS_NOTHING)
+        o->state = p->has & OTP__HAS_SUSPEND ? OTP_STATE_SUSPENDED : OTP_STATE_WAITING;
+    otp__info_waits(p, o);
+}
+
 static void otp__answer_ask(otp__sched *s, otp__proc *p, otp__node *n)
 {
     int what = n->m.tag;
+    if (what == OTP__ASK_SURVEY) {
+        otp__survey_answer(n, p);
+        otp__node_free(s, n);
+        return;
+    }
     uint64_t from = n->m.from.id, ref = n->m.ref.id, me = otp__pid(p);
     size_t size = what == OTP__ASK_INFO ? sizeof(otp_info) : 0;
     if (what >= OTP__ASK_RELATION) size = otp__relations(p, what - OTP__ASK_RELATION, NULL, 0) * sizeof(otp_pid);
@@ -8840,19 +9537,7 @@ static void otp__answer_ask(otp__sched *s, otp__proc *p, otp__node *n)
     }
     r->m.ref.id = ref;
     if (what == OTP__ASK_INFO) {
-        otp_info *o = (otp_info *)(uintptr_t)r->m.data;
-        otp__info_fill(p, o, true);
-        if (o->state == OTP_STATE_RUNNING ||
-            o->state == OTP_STATE_RUNNABLE) { /* it wakes only to answer: what did it do before? */
-            o->waits = (otp_waits)(otp__get(&p->waits) & 15);
-            if ((o->handler && !p->cur) || (p->has & OTP__HAS_ASLEEP)) {
-                o->memory -= o->stack_bytes;    /* the stack that it answers on is not its own */
-                o->stack_bytes = 0;
-            }
-            if (o->waits != OTP_WAITS_NOTHING)
-                o->state = p->has & OTP__HAS_SUSPEND ? OTP_STATE_SUSPENDED : OTP_STATE_WAITING;
-            otp__info_waits(p, o);
-        }
+        otp__info_asked(p, (otp_info *)(uintptr_t)r->m.data);
     } else if (what >= OTP__ASK_RELATION) {
         (void)otp__relations(p, what - OTP__ASK_RELATION, (otp_pid *)(uintptr_t)r->m.data, size / sizeof(otp_pid));
     }
@@ -8928,6 +9613,8 @@ int64_t otp_process_relations(otp_pid pid, enum otp_relation what, otp_pid *out,
     return rc;
 }
 
+int otp_format_pid(otp_pid pid, char *out, size_t size) { return otp__pid_text(pid.id, out, size); }
+
 OTP__SNAPSHOT size_t otp_processes(otp_pid *out, size_t max)
 {
     size_t n = 0;
@@ -8939,6 +9626,188 @@ OTP__SNAPSHOT size_t otp_processes(otp_pid *out, size_t max)
         if (n < max) out[n].id = pid;
         n++;
     }
+    return n;
+}
+
+/* otp_survey looks at each process in the gentlest way that its state allows.
+   1. It waits (head PARKED or SIGWAIT): as if to wake it the head is moved to awake, which makes its private fields
+      ours (4.10, step 2); then it is parked again as the loop would do it (step 4): if anything has arrived
+      meanwhile, that fails, and it is made runnable.
+   2. It computes: its thread is outside the runtime. While the thread's P is claimed (4.11) it cannot come in. When
+      the thread has lost its P, steal is GONE, and GONE -> BORROWED + LOOK; membarrier; in_rt is 0, and the word is
+      still ours: then its thread, on its way in, waits. It had not seen GONE before: it would have in_rt 1, or have
+      written the word when it became a spare; nobody else writes LOOK, since surveys take turns.
+   3. Else it runs in the runtime or will soon: it gets a signal, and answers in its turn, as to otp_process_info. The
+      answers go straight into a block that the last of them frees. */
+
+typedef struct otp__survey {
+    atomic_uint refs, left, done;
+    struct otp__answer { atomic_uint state; otp_info o; } row[];     /* state 1: answered, 2: it has died */
+} otp__survey;
+
+typedef struct otp__question { otp__survey *v; size_t row; } otp__question;
+
+static void otp__survey_unref(otp__survey *v)
+{
+    /* acq_rel: all uses are over before the last one frees */
+    if (atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) == 1) OTP_FREE(v);
+}
+
+static void otp__survey_answer(otp__node *n, otp__proc *p)
+{
+    otp__question q;
+    memcpy(&q, n->m.data, sizeof q);
+    if (p) otp__info_asked(p, &q.v->row[q.row].o);
+    otp__put_rel(&q.v->row[q.row].state, p ? 1 : 2);
+    if (atomic_fetch_sub_explicit(&q.v->left, 1, memory_order_acq_rel) == 1) {
+        otp__put_seq(&q.v->done, 1);
+        otp__futex_wake(&q.v->done);
+    }
+    otp__survey_unref(q.v);
+}
+
+/* Step 1. */
+static bool otp__look_at_waiting(otp__proc *p, otp_info *o)
+{
+    uintptr_t h = otp__get(&p->head);
+    if (h != OTP__PARKED && (h & 3) != OTP__SIGWAIT) return false;
+    uintptr_t awake = h == OTP__PARKED ? OTP__EMPTY : (uintptr_t)otp__head_list(h), was = h;
+    if (!otp__cas(&p->head, &h, awake, memory_order_acq_rel)) return false;     /* acquire: its private fields */
+    bool guest = (p->flags & OTP__P_GUEST) != 0;    /* in this slot since a moment only; it may wait for its futex alone */
+    if (!guest) {
+        otp__info_fill(p, o, true);
+        o->waits = (otp_waits)(otp__get(&p->waits) & 15);
+        o->state = o->waits == OTP_WAITS_RESUME ? OTP_STATE_SUSPENDED : OTP_STATE_WAITING;
+        otp__info_waits(p, o);
+    }
+    /* release: as the loop, for whoever wakes it */
+    if (guest || !otp__cas(&p->head, &awake, was, memory_order_release)) otp__make_runnable(NULL, p);
+    return !guest;
+}
+
+/* Step 2. t may have gone over to another process, or have ended: threads are never really freed. */
+OTP__SNAPSHOT static bool otp__over_shoulder(otp__proc *p, otp_info *o)
+{
+    otp__thread *t = p->thread;
+    if (!t || t->cur != p || otp__get(&t->in_rt)) return false;
+    unsigned base = otp__rt.fence ? OTP__STEAL_FENCE : 0, gone = base | OTP__STEAL_GONE;
+    unsigned look = base | OTP__STEAL_BORROWED | OTP__STEAL_LOOK;
+    otp__sched *v = t->p;
+    if (v) {
+        if (!otp__claim(t, v, OTP__STEAL_BORROWED)) return false;
+    } else {
+        if (!otp__cas(&t->steal, &gone, look, memory_order_seq_cst)) return false;
+        otp__membarrier();
+        bool outside = atomic_load_explicit(&t->in_rt, OTP__TSAN ? memory_order_seq_cst : memory_order_acquire) == 0;
+        unsigned ours = look;
+        if (!outside || otp__get_seq(&t->steal) != look) {
+            (void)otp__cas(&t->steal, &ours, base | OTP__STEAL_GONE, memory_order_seq_cst);
+            return false;
+        }
+    }
+    bool its = t->cur == p && !(p->flags & (OTP__P_GUEST | OTP__P_EXITING));
+    if (its) otp__info_fill(p, o, true);
+    if (v) otp__unclaim(t);
+    else otp__put_rel(&t->steal, base | OTP__STEAL_GONE);
+    return its;
+}
+
+/* What can be told without any of this. */
+OTP__SNAPSHOT static bool otp__glance(otp__proc *p, otp_info *o)
+{
+    if (otp__get_acq(&p->head) == OTP__CLOSED) return false;
+    otp__info_fill(p, o, false);
+    otp__name_copy(p, o->name, sizeof o->name);
+    o->memory = OTP__PROC_BYTES + o->heap_bytes;
+    o->message_queue_len = SIZE_MAX;
+    return o->state != OTP_STATE_NONE;
+}
+
+/* Asks the n processes and waits for their answers. NULL when memory is out. */
+static otp__survey *otp__survey_ask(const uint64_t *pids, size_t n, int64_t ms)
+{
+    otp__survey *v = OTP_MALLOC(sizeof *v + n * sizeof v->row[0]);
+    if (!v) return NULL;
+    memset(v, 0, sizeof *v + n * sizeof v->row[0]);
+    otp__put_rlx(&v->refs, (unsigned)n + 1);
+    otp__put_rlx(&v->left, (unsigned)n);
+    for (size_t i = 0; i < n; i++) {
+        otp__question q = { v, i };
+        otp__proc *p = otp__find(pids[i]);
+        otp__node *m = otp__node_new(NULL, 0, pids[i], OTP__ASK_SURVEY, OTP__K_ASK, sizeof q);
+        if (!m) {       /* as if it had not answered */
+            if (atomic_fetch_sub_explicit(&v->left, 1, memory_order_acq_rel) == 1) otp__put_seq(&v->done, 1);
+            otp__survey_unref(v);
+            continue;
+        }
+        memcpy((void *)(uintptr_t)m->m.data, &q, sizeof q);
+        if (!p || !otp__push(NULL, p, m)) otp__undeliverable(NULL, m);
+    }
+    int64_t until = otp__clock() + ms * 1000000;
+    while (!otp__get_seq(&v->done)) {
+        int64_t left = until - otp__clock();
+        if (left <= 0) break;
+        (void)otp__futex_wait(&v->done, 0, left);
+    }
+    return v;
+}
+
+OTP__SNAPSHOT static int64_t otp__survey_all(void (*row)(const otp_info *info, void *arg), void *arg, int64_t ms)
+{
+    int64_t n = 0;
+    size_t asked = 0, room = 0;
+    uint64_t *pids = NULL;
+    uint32_t slots = otp__get_acq(&otp__rt.slots);
+    for (uint32_t i = 0; i < slots; i++) {
+        otp__proc *p = otp__slot_proc(i);
+        uint64_t pid = otp__pid(p);
+        otp_info o;
+        if (otp__get_acq(&p->head) == OTP__CLOSED || (p->flags & OTP__P_GUEST)) continue;
+        if (!otp__rt.det && (otp__look_at_waiting(p, &o) || otp__over_shoulder(p, &o))) {
+            row(&o, arg);
+            n++;
+            continue;
+        }
+        if (asked == room) {
+            size_t more = room ? room * 2 : 64;
+            uint64_t *larger = OTP_MALLOC(more * sizeof *larger);
+            if (!larger) break;
+            if (pids) {
+                memcpy(larger, pids, asked * sizeof *pids);
+                OTP_FREE(pids);
+            }
+            pids = larger;
+            room = more;
+        }
+        pids[asked++] = pid;
+    }
+    otp__survey *v = asked && !otp__rt.det ? otp__survey_ask(pids, asked, ms) : NULL;
+    for (size_t i = 0; i < asked; i++) {
+        /* acquire: the row was filled in before */
+        unsigned state = v ? otp__get_acq(&v->row[i].state) : 0;
+        otp_info o;
+        otp__proc *p = state == 0 ? otp__find(pids[i]) : NULL;
+        if (state == 1) o = v->row[i].o;
+        else if (!p || !(otp__over_shoulder(p, &o) || otp__glance(p, &o))) continue;
+        row(&o, arg);
+        n++;
+    }
+    if (v) otp__survey_unref(v);
+    if (pids) OTP_FREE(pids);
+    return n;
+}
+
+int64_t otp_survey(void (*row)(const otp_info *info, void *arg), void *arg, int64_t ms)
+{
+    static pthread_mutex_t turns = PTHREAD_MUTEX_INITIALIZER;
+    if (!row || ms < 0) return OTP_EBADARG;
+    otp__thread *t = otp__self_thread();
+    if (t && t->p) return OTP_EBADARG;
+    (void)pthread_mutex_lock(&turns);
+    bool in = otp__outside_in() && otp__get(&otp__rt.up);
+    int64_t n = in ? otp__survey_all(row, arg, ms) : OTP_ENOTUP;
+    otp__outside_out();
+    (void)pthread_mutex_unlock(&turns);
     return n;
 }
 
@@ -9030,11 +9899,57 @@ void otp_trace(const otp_trace_hooks *hooks)
     otp__put_rlx(&otp__rt.slow, otp__rt.det || hooks);
 }
 
+/* The top bit tells virtual ticks from those of the processor's counter, which is far from it. */
+#define OTP__TICKS_VIRTUAL ((uint64_t)1 << 63)
+
+void otp_trace_here(otp_trace_point *out)
+{
+    otp__thread *t = otp__self_thread();
+    otp__proc *p = t ? t->cur : NULL;
+    out->scheduler = t && t->p ? t->p->id : -1;
+    out->message = t ? t->traced : 0;
+    out->place = p ? p->place : NULL;
+    out->handler = p && (p->flags & OTP__P_HANDLER) ? p->run.h->name : NULL;
+    if (otp__unlikely(otp__rt.det)) {
+        uint64_t now = otp__rt.sched[0] ? (uint64_t)otp__rt.sched[0]->vnow : 0, after = otp__get(&otp__rt.ticks) + 1000;
+        out->ticks = now > after ? now : after;
+        otp__put_rlx(&otp__rt.ticks, out->ticks);   /* relaxed: one scheduler runs, and what it does goes in turns */
+        out->ticks |= OTP__TICKS_VIRTUAL;
+    } else {
+        out->ticks = otp__rt.use_tsc ? otp__tsc() : (uint64_t)otp__clock();
+    }
+}
+
+int64_t otp_ticks_ns(uint64_t ticks)
+{
+    if (ticks & OTP__TICKS_VIRTUAL) return (int64_t)(ticks & ~OTP__TICKS_VIRTUAL);
+    if (!otp__rt.use_tsc) return (int64_t)ticks;
+    uint64_t mult = __atomic_load_n(&otp__rt.tsc_mult, __ATOMIC_RELAXED);
+    int64_t d = (int64_t)(ticks - otp__rt.tsc_first);
+    if (mult == 0) {    /* the runtime has not measured it yet */
+        uint64_t dt = otp__tsc() - otp__rt.tsc_first;
+        return dt ? otp__rt.ns_first + (int64_t)((double)d * ((double)(otp__clock() - otp__rt.ns_first) / (double)dt)) : 0;
+    }
+    return otp__rt.ns_first + (int64_t)((double)d * ((double)mult / 4294967296.0));
+}
+
 void otp_bump_reductions(int n)
 {
     otp__thread *t = otp__in_proc();
     t = otp__count(t, n > 0 ? n : 0);
     otp__out(t);
+}
+
+void otp_preempt_off(void)
+{
+    otp__thread *t = otp__self_thread();
+    if (t && t->cur) otp__calm(t->cur, 1);
+}
+
+void otp_preempt_on(void)
+{
+    otp__thread *t = otp__self_thread();
+    if (t && t->cur) otp__calm(t->cur, -1);
 }
 
 void otp_set_remote(int (*route)(otp_pid to, int tag, const void *data, size_t size, void *arg), void *arg)
@@ -9051,6 +9966,10 @@ int otp_at_exit(void (*fn)(otp_pid pid, void *arg), void *arg)
     otp__rt.at_exit_arg[otp__rt.at_exits++] = arg;
     return 0;
 }
+
+#if defined(OTP_PREEMPT) && defined(__clang__)
+#pragma clang attribute pop
+#endif
 
 /* -- 4.30 direction -------------------------------------------------------------------------------------
    >> direct   Deterministic mode only, with an otp_director: it is asked at every point where a process may be left, and

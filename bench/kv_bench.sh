@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # GET and SET of redis-benchmark, 50 clients, with 1 and 16 commands in a pipeline: examples/kv_server.c beside
-# redis-server. The programs take turns in each run.
+# redis-server. The programs take turns in each run. redis-server serves with one thread, so ours has one scheduler; the
+# workloads that end in _2 are ours with two schedulers (the client wants a core, too).
 #
 #   bench/kv_bench.sh           prints lines: workload, program, rps_best, rps_median, runs; then the ratios
 #   bench/kv_bench.sh --raw     prints a line for each run: workload, program, ns per request, requests per second
@@ -34,17 +35,21 @@ if [ -z "$server" ]; then
     if ! ${CC:-cc} -O2 -pthread -I. -Wl,-z,now -o "$server" examples/kv_server.c; then exit 1; fi
 fi
 
-mkfifo "$dir/out"
-# shellcheck disable=SC2086
-"$server" --port 0 ${SERVER_ARGS:-} >"$dir/out" &
-pids+=($!)
-exec 3<"$dir/out"
-our_port=
-while [ -z "$our_port" ] && read -r line <&3; do our_port=$(sed -n 's/.* -p \([0-9]*\)$/\1/p' <<<"$line"); done
-if [ -z "$our_port" ]; then
-    echo 'our server does not start' >&2
-    exit 1
-fi
+declare -A our_port
+for schedulers in 1 2; do
+    mkfifo "$dir/out$schedulers"
+    # shellcheck disable=SC2086
+    "$server" --port 0 --schedulers $schedulers ${SERVER_ARGS:-} >"$dir/out$schedulers" &
+    pids+=($!)
+    exec {out}<"$dir/out$schedulers"
+    port=
+    while [ -z "$port" ] && read -r line <&"$out"; do port=$(sed -n 's/.* -p \([0-9]*\)$/\1/p' <<<"$line"); done
+    if [ -z "$port" ]; then
+        echo 'our server does not start' >&2
+        exit 1
+    fi
+    our_port[$schedulers]=$port
+done
 
 programs='otp.h'
 if command -v redis-server >/dev/null 2>&1; then
@@ -61,9 +66,9 @@ else
     echo 'redis-server is not installed: only our own figures' >&2
 fi
 
-# one WORKLOAD PROGRAM COMMAND PIPELINE: adds a line with the requests per second
+# one WORKLOAD PROGRAM COMMAND PIPELINE SCHEDULERS: adds a line with the requests per second
 one() {
-    local port=$our_port n=$requests rps
+    local port=${our_port[$5]} n=$requests rps
     if [ "$2" = redis-server ]; then port=$redis_port; fi
     if [ "$4" -gt 1 ]; then n=$((requests * 5)); fi
     rps=$(timeout 120 redis-benchmark -h 127.0.0.1 -p "$port" -c 50 -n "$n" -P "$4" -d "${DATA:-3}" -r 10000 -t "$3" --csv 2>&1 |
@@ -79,7 +84,8 @@ status=0
 for ((run = 0; run < runs; run++)); do
     for pipeline in 1 16; do
         for command in set get; do
-            for program in $programs; do one "kv_${command}_p$pipeline" "$program" $command $pipeline || status=1; done
+            for program in $programs; do one "kv_${command}_p$pipeline" "$program" $command $pipeline 1 || status=1; done
+            one "kv_${command}_p${pipeline}_2" otp.h $command $pipeline 2 || status=1
         done
     done
 done

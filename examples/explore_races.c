@@ -163,7 +163,9 @@ bank: check: n == 20 (explore_races.c:93)
   transfer       ends: normal
   transfer       sends the signal down to scenario
   transfer#2     ends: normal
+  scenario       receives DOWN from transfer
   transfer#2     sends the signal down to scenario
+  scenario       receives DOWN from transfer#2
   scenario       sends READ to bank
   scenario       waits for a call to bank
   bank           receives READ from scenario

@@ -180,6 +180,12 @@ TEST(rule_84_links_monitors_monitored_by)
     CHECK_EQ(info_of(otp_self()).monitors, 0);
 }
 
+static void waits_for_an_end(void *arg)
+{
+    const otp_pid *to = arg;
+    (void)otp_await_exit(*to, OTP_INFINITY, NULL);
+}
+
 static void waits_for_a_call(void *arg)
 {
     otp_pid to = *(otp_pid *)arg;
@@ -214,6 +220,12 @@ TEST(rule_85_states)
     otp_ref server_ref;
     otp_pid server = otp_spawn_monitor(test_idle, NULL, &server_ref);
     otp_spawn_opts o = { .fn = waits_for_a_call, .arg = &server, .arg_size = sizeof server, .monitor = &ref };
+    CHECK_EQ(otp_spawn_opt(&o, &p), 0);
+    test_until_waiting(p, OTP_WAITS_CALL);
+    CHECK(otp_same(info_of(p).calling, server));
+    CHECK_EQ(otp_exit_signal(p, OTP_KILL), 0);
+    (void)test_down(ref);
+    o.fn = waits_for_an_end;
     CHECK_EQ(otp_spawn_opt(&o, &p), 0);
     test_until_waiting(p, OTP_WAITS_CALL);
     CHECK(otp_same(info_of(p).calling, server));

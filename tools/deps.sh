@@ -1,13 +1,13 @@
 #!/bin/sh
 # Installs by apt-get what is missing for a target; elsewhere prints what it would need.
 #
-#   tools/deps.sh check       for make check: compilers, sanitizers, valgrind, clang-format, the Redis clients
+#   tools/deps.sh check       for make check: compilers, sanitizers, valgrind, clang-format, the Redis clients, Erlang
 #   tools/deps.sh bench       for make bench: the peers and the programs that measure and draw
 #   tools/deps.sh             both
 #
 # make test needs none of them: gcc or clang, make and git are enough.
 
-# "command package", the names of Debian and Ubuntu.
+# "command package" or "file package", the names of Debian and Ubuntu.
 for_check='gcc gcc
 g++ g++
 make make
@@ -16,13 +16,19 @@ clang clang
 clang-format clang-format
 valgrind valgrind
 gdb gdb
-redis-cli redis-tools'
+tmux tmux
+redis-cli redis-tools
+erl erlang-base
+erlc erlang-base'
 for_bench='erl erlang-base
 erlc erlang-base
 go golang-go
 hyperfine hyperfine
 gnuplot gnuplot-nox
-redis-server redis-server'
+redis-server redis-server
+/usr/include/boost/context/fiber.hpp libboost-context-dev
+/usr/include/boost/fiber/all.hpp libboost-fiber-dev
+/usr/include/caf/all.hpp libcaf-dev'
 
 case ${1-all} in
 check) list=$for_check ;;
@@ -33,7 +39,10 @@ $for_bench" ;;
 esac
 
 packages=$(printf '%s\n' "$list" | while read -r command package; do
-    command -v "$command" >/dev/null 2>&1 || echo "$package"
+    case $command in
+    /*) [ -e "$command" ] || echo "$package" ;;
+    *) command -v "$command" >/dev/null 2>&1 || echo "$package" ;;
+    esac
 done | sort -u | tr '\n' ' ')
 # The sanitizers of clang are a package of their own, which comes as a recommendation only.
 if [ "${1-all}" != bench ] && ! echo 'int main(void) { return 0; }' |

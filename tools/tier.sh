@@ -49,6 +49,7 @@ quick() {
     step 'tests, 1, 2 and 8 schedulers' env MODES='1 2 8' sh tests/run.sh
     step 'tests, deterministic, 100 seeds' env MODES='1..100' JOBS=2 sh tests/run.sh
     if [ -f tests/kv.sh ]; then step 'key-value server' sh tests/kv.sh; fi
+    step 'otp-top and pictures of timelines' sh tests/top.sh
 }
 
 wide() {
@@ -90,10 +91,14 @@ VARIANTS
         fi
     done
     if have valgrind 'examples under valgrind'; then step 'examples under valgrind' sh tests/sanitize.sh valgrind; fi
+    if have gdb 'otp-gdb.py'; then step 'gdb: live, and in cores' sh tests/gdb.sh; fi
+    step 'profiles: frame pointers and perf' sh tests/perf.sh
+    step 'preemption by reductions, gcc and clang' sh tests/preempt.sh
     step 'examples, their own flags' env BUILD=build/examples.own sh tools/run_example.sh
     if have clang 'examples with clang'; then
         step 'examples, clang' env CC=clang BUILD=build/examples.clang sh tools/run_example.sh
     fi
+    if have erl 'comparison with Erlang'; then step 'the same programs on Erlang' sh tests/conformance/run.sh; fi
     if [ -f tests/kv.sh ]; then step 'key-value server, real clients' sh tests/kv.sh wide; fi
 }
 

@@ -86,6 +86,7 @@ extern "C" {
    OTP_NO_VALGRIND              when defined: no Valgrind hints even if its headers are installed
    OTP_PREEMPT                  when defined: files compiled with -fsanitize-coverage=trace-pc (not this one) are
                                 preempted in loops without a call; see docs/debugging.md
+   OTP_STEPS                    when defined: an otp_director may switch before our lock-free steps, too
    OTP_NO_LINUX                 when defined: on Linux, what other systems use (for tests): poll, no futex;
                                 with OTP_KQUEUE, which needs a sys/event.h, kqueue                         */
 
@@ -1141,6 +1142,49 @@ void otp_trace_here(otp_trace_point *out);
    caller: any thread, also inside a trace hook */
 int64_t otp_ticks_ns(uint64_t ticks);
 
+/* Who decides in the deterministic mode, in place of the seed: for explorers of schedules (otp_explore.h). Callbacks run
+   inside the runtime, on the scheduler's thread; they may be NULL, and call no otp_ function but otp_now(); idle may
+   spawn besides. */
+enum otp_point {
+    OTP_POINT_NONE,             /* nobody runs: the last one waits, has ended, or is a handler between two messages */
+    OTP_POINT_CALL,             /* the running process leaves a call, or begins to receive */
+    OTP_POINT_YIELD,            /* it asks that others run */
+    OTP_POINT_STEP              /* it is about to do a lock-free step of ours; with OTP_STEPS defined */
+};
+enum otp_direct {
+    OTP_DIRECT_KILL = -1,       /* the running process is killed */
+    OTP_DIRECT_TIME = -2,       /* the clock goes on to the next timer, though somebody could run */
+    OTP_DIRECT_END = -3         /* all processes are killed */
+};
+enum otp_event { OTP_EVENT_SIGNAL, OTP_EVENT_TIMER, OTP_EVENT_WAIT, OTP_EVENT_NAME, OTP_EVENT_LOOKUP };
+typedef struct otp_director {
+    /* Who of n goes on: an index, or one of the above. Unless the point is NONE, who[0] runs now. The others stand in the
+       order in which they became ready. */
+    int (*choose)(const otp_pid *who, int n, enum otp_point point, void *arg);
+    /* Nobody can run (any more), and no timer or fd is waited for. 0: sleep; OTP_DIRECT_END; 1: it has spawned something. When none
+       is alive, clock, random numbers (from *seed) and order of pids have been set back. `blocks`: of our memory, in use. */
+    int (*idle)(size_t alive, size_t blocks, void *arg);
+    bool (*refuse)(otp_pid pid, const char *what, void *arg);       /* an allocation of this process: true, it fails */
+    /* An fd helper is called: 0; ms to wait first; < 0: the code that it returns (OTP_ECLOSED also shuts the fd down). */
+    int64_t (*io)(otp_pid pid, int fd, const char *what, void *arg);
+    /* SIGNAL: from who to other, text is its kind; TIMER: one for who fires; WAIT: who waits for text (other: whom it
+       calls), with n messages in its mailbox; NAME: who is registered as text; LOOKUP: who asks for the name text, and
+       finds other. */
+    void (*event)(enum otp_event what, otp_pid who, otp_pid other, int n, const char *text, void *arg);
+    const uint64_t *seed;
+    void *arg;
+} otp_director;
+
+/* Installs a director for the next runtimes in the deterministic mode; NULL takes it away. The struct must stay.
+   returns: 0; OTP_EEXIST when the runtime is up
+   caller: before start */
+int otp_direct(const otp_director *director);
+
+/* A place where the director may let others run. Signals do not take effect there. Without a director: nothing.
+   returns: nothing
+   caller: any thread; others may run */
+void otp_direct_point(void);
+
 /* The machinery of otp_receive: not to be used by hand. */
 typedef struct otp__scan { const otp_msg *given; int64_t ms, deadline; } otp__scan;
 static inline otp__scan otp__scan_begin(int64_t ms)
@@ -1193,6 +1237,7 @@ template <class T> inline int otp__reply_value(otp_from to, const T &v) { return
    4.27 guests       >> guest      threads of the program's own
    4.28 runtime      >> start      start, stop, run, poll
    4.29 seeing       >> info       process info, dump, deadlock
+   4.30 direction    >> direct     schedules that an explorer chooses
    ====================================================================================================== */
 #if defined(OTP_IMPLEMENTATION) && !defined(OTP_IMPLEMENTATION_DONE)
 #define OTP_IMPLEMENTATION_DONE
@@ -1895,6 +1940,7 @@ struct otp__sched {
     uint64_t tsc0, rng;
     int64_t ns0, ns_last;
     int64_t vnow;               /* virtual time */
+    otp__proc *directed;        /* who is to run next: chosen while the last one still ran */
     _Atomic(uint64_t) spawned, exited;  /* written by the owner only */
     int64_t poll_deadline;      /* main: when otp_poll gives up; -1: it does not */
     otp__mem mem;
@@ -2068,6 +2114,9 @@ static struct otp__rt {
     atomic_uint app_done;
     bool app_failed;
     bool deadlocked;
+    bool directing;             /* the director is being asked */
+    const otp_director *director;
+    size_t carved[OTP__CLASSES];    /* blocks made of slabs so far; under slab_lock */
 } otp__rt;
 
 /* The thread-local pointer to T is read whole, by volatile asm where possible: a compiler would otherwise keep
@@ -2120,6 +2169,22 @@ static void otp__fd_counted(otp__proc *p, bool on);
 static void otp__wake(otp__sched *s);
 static int otp__deadlock_report(otp__proc *except);
 static void otp__survey_answer(otp__node *n, otp__proc *p);
+static otp__proc *otp__choose_directed(otp__sched *s);
+static bool otp__idle_directed(otp__sched *s);
+static otp__thread *otp__directed_turn(otp__thread *t, enum otp_point point);
+static bool otp__refused_slow(const char *what);
+static void otp__event(enum otp_event what, uint64_t who, uint64_t other, int n, const char *text);
+
+/* Before a lock-free step that meets others; see 4.30. */
+#ifdef OTP_STEPS
+static void otp__step(otp__sched *s);
+#define OTP__STEP(s) otp__step(s)
+#else
+#define OTP__STEP(s) ((void)0)
+#endif
+
+/* Whether a director lets an allocation fail. */
+OTP__INLINE bool otp__refused(const char *what) { return otp__unlikely(otp__get(&otp__rt.slow)) && otp__refused_slow(what); }
 
 /* -- 4.4 clock ------------------------------------------------------------------------------------------
    >> clock   A P keeps a pair (counter, ns) that is at most a millisecond old; between refreshes the cycle counter
@@ -2272,6 +2337,7 @@ static OTP__NOINLINE otp__chain *otp__mem_chain(unsigned cls)
     size_t n = (size_t)(otp__rt.slab_end - at) / bytes;
     if (n > OTP__CHAIN) n = OTP__CHAIN;
     otp__rt.slab_at = at + n * bytes;
+    otp__rt.carved[cls] += n;
     otp__unlock(&otp__rt.slab_lock);
     for (size_t i = 0; i < n; i++)
         ((otp__chain *)(void *)(at + i * bytes))->next =
@@ -2396,6 +2462,7 @@ static void otp__big_put(void *block)
 static void *otp__new(otp__sched *s, size_t bytes)
 {
     unsigned cls = otp__class_of(bytes);
+    if (otp__refused("block")) return NULL;
     return cls == OTP__CLASS_BIG ? otp__big_get(bytes) : otp__mem_get(s, cls);
 }
 
@@ -3119,6 +3186,7 @@ OTP__INLINE otp__proc *otp__yielded_pop(otp__sched *s)
 static otp__proc *otp__choose_det(otp__sched *s)
 {
     if (otp__get(&s->len) == 0) return NULL;    /* nothing to choose: nothing is drawn, so that runs repeat */
+    if (otp__rt.director) return otp__choose_directed(s);
     for (otp__proc *p; (p = otp__fresh_pop(s, true)) != NULL;) otp__q_push(&s->q[OTP__Q_WOKEN], p);
     for (otp__proc *p; (p = otp__q_pop(&s->q[OTP__Q_YIELDED])) != NULL;) otp__q_push(&s->q[OTP__Q_WOKEN], p);
     if (otp__rng_next(&s->rng) % 8 == 0)
@@ -3512,6 +3580,8 @@ static otp__node *otp__node_sure(otp__sched *s, uint64_t from, uint64_t to, int 
 static bool otp__signal(otp__sched *s, uint64_t from, uint64_t to, unsigned kind, uint64_t ref)
 {
     otp__proc *p = otp__find(to);
+    if (otp__unlikely(otp__get(&otp__rt.slow))) otp__event(OTP_EVENT_SIGNAL, from, to, (int)kind, NULL);
+    OTP__STEP(s);
     bool request = kind == OTP__K_LINK || kind == OTP__K_MONITOR;
     otp__node *n = request ? otp__node_new(s, from, to, 0, kind, 0) : otp__node_sure(s, from, to, 0, kind);
     if (!n) return false;
@@ -3562,7 +3632,9 @@ static void otp__signal_why(otp__sched *s, uint64_t from, uint64_t to, unsigned 
                             const otp_reason *r)
 {
     otp__proc *p = otp__find(to);
+    if (otp__unlikely(otp__get(&otp__rt.slow))) otp__event(OTP_EVENT_SIGNAL, from, to, (int)kind, NULL);
     if (!p) return;     /* exit and down signals ask for no answer */
+    OTP__STEP(s);
     int tag = kind == OTP__K_DOWN ? OTP_DOWN : OTP_EXIT;
     otp__node *n = otp__why_node(s, from, to, tag, kind | flags, r, NULL);
     if (otp__unlikely(!n)) n = otp__why_reserve(from, to, tag, kind | flags, r);
@@ -3710,7 +3782,10 @@ OTP__INLINE void otp__trace_sched(otp__sched *s, otp__proc *p, bool in)
 /* What becomes of a process that left its stack: parked only now, with its context saved (4.10, step 3). */
 static OTP__NOINLINE void otp__commit_slow(otp__sched *s, otp__proc *p)
 {
-    if (otp__unlikely(otp__get(&otp__rt.slow))) otp__trace_sched(s, p, false);
+    if (otp__unlikely(otp__get(&otp__rt.slow))) {
+        otp__trace_sched(s, p, false);
+        if (s->pend_act <= OTP__ACT_SIGWAIT) otp__event(OTP_EVENT_WAIT, otp__pid(p), 0, 0, NULL);
+    }
     switch (s->pend_act) {
     case OTP__ACT_PARK:
     case OTP__ACT_SIGWAIT: {
@@ -3803,7 +3878,8 @@ OTP__INLINE void otp__turn_begin(otp__proc *p)
 /* What only tracing and the deterministic mode want at the begin of a turn. */
 static OTP__NOINLINE void otp__slow_turn(otp__sched *s, otp__proc *p)
 {
-    if (otp__rt.det) p->turn = p->reds + 1 + (uint32_t)(otp__rng_next(&s->rng) % 24);
+    if (otp__rt.director && otp__rt.det) p->turn = p->reds + 1;      /* each call is a point where it may end */
+    else if (otp__rt.det) p->turn = p->reds + 1 + (uint32_t)(otp__rng_next(&s->rng) % 24);
     otp__trace_sched(s, p, true);
 }
 
@@ -3987,6 +4063,7 @@ static OTP__NOINLINE otp__thread *otp__turn_over(otp__thread *t)
         return t;
     }
     otp__sched *s = t->p;
+    if (otp__unlikely(otp__rt.det && otp__rt.director)) return otp__directed_turn(t, OTP_POINT_CALL);
     if (!otp__rt.det) {
         otp__periodic(s);
         if (otp__unlikely(otp__get(&s->attn))) otp__attend(s);
@@ -4160,6 +4237,7 @@ static OTP__NOINLINE otp__timer *otp__timer_carve(uint32_t want)
 OTP__INLINE otp__timer *otp__timer_new(otp__sched *s)
 {
     otp__timer *tm;
+    if (otp__refused("timer")) return NULL;
     if (otp__unlikely(!s)) {
         otp__lock(&otp__rt.guest_lock);
         tm = otp__rt.guest_timers_free;
@@ -4394,6 +4472,7 @@ static void otp__timer_fire(otp__sched *s, otp__timer *tm)
         }
         int64_t ns = otp__get(&tm->due) * 1000000;
         if (ns > s->vnow) s->vnow = ns;
+        otp__event(OTP_EVENT_TIMER, to == OTP__BY_NAME ? 0 : to, 0, tm->node ? tm->node->m.tag : OTP_AFTER, NULL);
     }
     if (!tm->node) {
         otp__hint(s, to);
@@ -4717,8 +4796,9 @@ static bool otp__name_grow(void)
 /* `unborn`: the process is not open yet and belongs to the caller. */
 static int otp__name_set(const char *name, otp__proc *p, uint64_t pid, bool unborn)
 {
-    otp__name *n = OTP_MALLOC(sizeof *n);
+    otp__name *n = otp__refused("name") ? NULL : OTP_MALLOC(sizeof *n);
     if (!n) return OTP_ENOMEM;
+    OTP__STEP(unborn ? NULL : otp__rt.sched[0]);
     n->hash = otp__name_hash(name);
     n->pid = pid;
     (void)snprintf(n->text, sizeof n->text, "%s", name);
@@ -4745,6 +4825,7 @@ static int otp__name_set(const char *name, otp__proc *p, uint64_t pid, bool unbo
     }
     if (rc == 0) OTP__TRACE(name, (otp_pid){ pid }, name);      /* under the lock: in the order in which they are given */
     otp__unlock(&otp__rt.name_lock);
+    if (rc == 0 && otp__get(&otp__rt.slow)) otp__event(OTP_EVENT_NAME, pid, 0, 0, name);
     if (rc < 0) OTP_FREE(n);
     return rc;
 }
@@ -4815,6 +4896,7 @@ int otp_unregister(const char *name)
     int rc = otp__name_find(name, &pid);
     if (rc == 0) rc = otp__name_unset(NULL, name);
     otp__out(t);
+    if (otp__unlikely(otp__get(&otp__rt.slow))) otp_direct_point();
     return rc;
 }
 
@@ -4825,7 +4907,10 @@ otp_pid otp_whereis(const char *name)
     otp__touch_text(name);
     otp__thread *t = otp__in();
     (void)otp__name_find(name, &pid.id);
+    bool slow = otp__get(&otp__rt.slow);
+    if (otp__unlikely(slow) && t->cur) otp__event(OTP_EVENT_LOOKUP, otp__pid(t->cur), pid.id, 0, name);
     otp__out(t);
+    if (otp__unlikely(slow)) otp_direct_point();
     return pid;
 }
 
@@ -5092,6 +5177,7 @@ static otp__thread *otp__take_in_once(otp__thread *t)
     if (otp__unlikely(otp__get(&p->head) ==
                       OTP__CLOSED)) /* a deferred function of one that is dead: nothing will come */
         otp__exit_now(t, &(otp_reason){ OTP_REASON_KILLED, 0, 0, NULL });
+    OTP__STEP(t->p);
     if (otp__get(&p->head) != OTP__EMPTY) {
         /* acquire: what the senders wrote into the nodes */
         uintptr_t h = atomic_exchange_explicit(&p->head, OTP__EMPTY, memory_order_acquire);
@@ -5254,6 +5340,7 @@ OTP__INLINE void otp__close(otp__thread *t, otp__proc *p, const otp_reason *why)
 {
     otp__sched *s = t->p;
     uint64_t pid = otp__pid(p);
+    OTP__STEP(s);
     if (otp__unlikely(otp__get(&otp__rt.slow))) otp__trace_exit(s, pid, why);
     uintptr_t h = atomic_exchange_explicit(&p->head, OTP__CLOSED, memory_order_seq_cst);   /* seq_cst: see 4.15 */
     uintptr_t more = h | (uintptr_t)p->first | (uintptr_t)p->handed | (uintptr_t)otp__get_seq(&p->name) |
@@ -5429,7 +5516,7 @@ static void *otp__heap_alloc(otp__sched *s, otp__proc *p, size_t size);
 /* A record for a new process, filled in but not open: nobody else can see it yet. */
 OTP__INLINE otp__proc *otp__spawn_new(otp__thread *t, otp_fn *fn, void *arg, const char *place)
 {
-    otp__proc *p = otp__slot_take(t->p);
+    otp__proc *p = otp__refused("process") ? NULL : otp__slot_take(t->p);
     if (otp__unlikely(!p)) return NULL;
     uint64_t pid = otp__pid(p) + 1;
     otp__put_rel(&p->pid, pid);
@@ -6098,6 +6185,7 @@ OTP__INLINE int otp__post(otp__sched *s, uint64_t to, otp__node *n)
     otp__proc *p = otp__find(to);
     __builtin_prefetch(p ? (void *)&p->first : NULL);   /* a receiver that waits is written to next */
     if (otp__unlikely(otp__get(&otp__rt.slow))) otp__trace_message(n, to, true);
+    OTP__STEP(s);
     if (otp__unlikely(!p)) {
         otp__undeliverable(s, n);
         return OTP_ENOPROC;
@@ -6134,6 +6222,7 @@ OTP__INLINE void otp__copy_in(otp__thread *t, otp__node *n, const void *data, si
 OTP__INLINE otp__node *otp__node_copy(otp__thread *t, uint64_t to, int tag, unsigned kind, const void *data,
                                       size_t size)
 {
+    if (otp__refused("message")) return NULL;
     otp__node *n = otp__node_new(t->p, t->cur ? otp__pid(t->cur) : 0, to, tag, kind, size);
     if (otp__unlikely(!n)) return NULL;
     if (size) otp__copy_in(t, n, data, size);
@@ -6710,7 +6799,7 @@ void otp_yield(void)
         return;
     }
     p->turn = p->reds;
-    t = otp__turn_over(t);
+    t = otp__unlikely(otp__rt.det && otp__rt.director) ? otp__directed_turn(t, OTP_POINT_YIELD) : otp__turn_over(t);
     otp__out(t);
 }
 
@@ -7037,6 +7126,7 @@ int64_t otp_cancel_timer(otp_ref ref)
     if (tm) {
         uint64_t to = otp__get(&tm->to);
         left = otp__timer_left(t, tm);
+        OTP__STEP(s);
         int owner = otp__get(&tm->owner);
         if (!otp__cas(&tm->state, &armed, (armed & ~3u) | OTP__TIMER_CANCELLED, memory_order_acq_rel))
             left = OTP_ENOENT;
@@ -7409,6 +7499,7 @@ _Static_assert(sizeof(otp__block) % 16 == 0, "blocks keep the alignment of their
 static void *otp__heap_alloc(otp__sched *s, otp__proc *p, size_t size)
 {
     otp__ext *x = p->ext;
+    if (otp__refused("heap")) return NULL;
     if (otp__unlikely(size > SIZE_MAX / 2 || (x && x->heap_limit && size + p->heap_bytes > x->heap_limit))) return NULL;
     unsigned cls = otp__class_of(sizeof(otp__block) + size);
     otp__block *b = otp__unlikely(cls == OTP__CLASS_BIG) ? otp__big_get(sizeof(otp__block) + size) : otp__mem_get(s, cls);
@@ -8482,6 +8573,24 @@ static int64_t otp__io_try(int op, int fd, void *buf, size_t size)
     return n < 0 ? -(errno == EWOULDBLOCK ? EAGAIN : errno) : n;
 }
 
+/* Lets the director delay a call, or end it with a code. */
+static int64_t otp__io_directed(otp__thread **t, int fd, const char *what)
+{
+    const otp_director *d = otp__rt.det ? otp__rt.director : NULL;
+    if (!d || !d->io || !(*t)->cur) return 0;
+    int64_t ms = d->io((otp_pid){ otp__pid((*t)->cur) }, fd, what, d->arg);
+    if (ms == OTP_ECLOSED) (void)shutdown(fd, SHUT_RDWR);      /* the other side sees it, too */
+    if (ms <= 0) return ms;
+    int64_t now, deadline = otp__deadline((*t)->p, ms, &now);
+    while (now < deadline) {
+        *t = otp__wait_sig(*t, deadline, now, OTP_WAITS_SLEEP);
+        now = otp__now((*t)->p);
+    }
+    return 0;
+}
+
+static const char *const otp__io_names[] = { "read", "write", "accept", "connect" };
+
 /* Tries, and waits as long as the call says EAGAIN. */
 static int64_t otp__io(int op, int fd, void *buf, size_t size, int64_t ms)
 {
@@ -8490,6 +8599,7 @@ static int64_t otp__io(int op, int fd, void *buf, size_t size, int64_t ms)
     otp__fd *f = otp__fd_at(fd);
     int64_t rc = f ? 0 : OTP_EBADARG, deadline = 0;
     if (f && !otp__get(&f->ours) && !otp__nonblock(fd)) rc = OTP_EBADARG;
+    if (rc == 0 && otp__unlikely(otp__get(&otp__rt.slow))) rc = otp__io_directed(&t, fd, otp__io_names[op]);
     unsigned gen = f ? otp__get_acq(&f->gen) : 0;
     bool skip = false;
 #ifdef OTP__LINUX
@@ -8542,6 +8652,12 @@ int otp_connect(int fd, const struct sockaddr *addr, size_t addr_size, int64_t m
 {
     if (!addr || fd < 0 || !otp__nonblock(fd)) return OTP_EBADARG;
     otp__fd_renew(fd, true);
+    if (otp__unlikely(otp__get(&otp__rt.slow))) {
+        otp__thread *t = otp__in_proc();
+        int64_t fault = otp__io_directed(&t, fd, "connect to");
+        otp__out(t);
+        if (fault < 0) return (int)fault;
+    }
     int rc = connect(fd, addr, (socklen_t)addr_size);
     if (rc == 0) return 0;
     if (errno != EINPROGRESS && errno != EINTR && errno != EAGAIN) return otp__fd_error(errno);
@@ -8562,7 +8678,7 @@ int otp_wait_fd(int fd, int events, int64_t ms)
     unsigned gen = otp__get_acq(&f->gen);
     uint64_t me = otp__pid(p);
     int64_t deadline = 0, now = 0;
-    int rc = 0;
+    int rc = otp__unlikely(otp__get(&otp__rt.slow)) ? (int)otp__io_directed(&t, fd, "wait for") : 0;
     otp__fd_counted(p, true);
     while (rc == 0) {
         struct pollfd pfd = { .fd = fd,
@@ -8776,6 +8892,10 @@ static otp__proc *otp__idle_det(otp__sched *s)
 {
     while (!otp__get(&otp__rt.stop)) {
         if (otp__inject_take(s)) return otp__choose(s);
+        if (otp__unlikely(otp__rt.director != NULL) && otp__idle_directed(s)) {
+            if (otp__get(&s->len) > 0) return otp__choose(s);
+            continue;
+        }
         if (otp__get(&otp__rt.fd_waiters) && otp__fd_poll(s, 0) > 0 && otp__get(&s->len)) return otp__choose(s);
         int64_t due = otp__get(&s->next_due);
         if (due != INT64_MAX) {
@@ -9347,6 +9467,7 @@ int otp_start(const otp_opts *opts)
         return rc;
     }
     otp__rt.det = o.deterministic;
+    otp__rt.directing = false;
     otp__put_rlx(&otp__rt.slow, o.deterministic || otp__get(&otp__rt.trace));
     otp__rt.nscheds = o.schedulers;
 #ifdef OTP__LINUX
@@ -10159,6 +10280,207 @@ int otp_at_exit(void (*fn)(otp_pid pid, void *arg), void *arg)
 #if defined(OTP_PREEMPT) && defined(__clang__)
 #pragma clang attribute pop
 #endif
+
+/* -- 4.30 direction -------------------------------------------------------------------------------------
+   >> direct   Deterministic mode only, with an otp_director: it is asked at every point where a process may be left, and
+   whenever nobody runs. A process that is left in the midst of a call stands in the queue as one whose turn is over.
+   All is asked for on paths that are slow anyway: a turn is over after each call, and otp__rt.slow is set. */
+
+#define OTP__DIRECTED 256       /* candidates that are offered */
+
+/* Everybody who can run, into one queue, and into who[]. */
+static int otp__candidates(otp__sched *s, otp_pid *who, int n)
+{
+    otp__queue *q = &s->q[OTP__Q_WOKEN];
+    static const uint8_t others[] = { OTP__Q_MAX, OTP__Q_HIGH, OTP__Q_YIELDED, OTP__Q_LOW };
+    for (otp__proc *p; (p = otp__fresh_pop(s, true)) != NULL;) otp__q_push(q, p);
+    for (size_t i = 0; i < sizeof others; i++)
+        for (otp__proc *p; (p = otp__q_pop(&s->q[others[i]])) != NULL;) otp__q_push(q, p);
+    s->urgent = 0;
+    for (otp__proc *p = q->head; p && n < OTP__DIRECTED; p = p->qn) who[n++].id = otp__pid(p);
+    return n;
+}
+
+static void otp__directed_take(otp__sched *s, otp__proc *p)
+{
+    otp__queue *q = &s->q[OTP__Q_WOKEN];
+    otp__proc *before = NULL;
+    for (otp__proc *at = q->head; at != p; at = at->qn) before = at;
+    if (before) before->qn = p->qn;
+    else q->head = p->qn;
+    if (q->tail == p) q->tail = before;
+    otp__len_add(s, -1);
+}
+
+/* Asks until there is an answer: who goes on; NULL: nobody can. */
+static otp__proc *otp__ask_director(otp__sched *s, otp__proc *running, enum otp_point point)
+{
+    const otp_director *d = otp__rt.director;
+    otp_pid who[OTP__DIRECTED];
+    for (;;) {
+        if (running) who[0].id = otp__pid(running);
+        int n = otp__candidates(s, who, running ? 1 : 0);
+        otp__rt.directing = true;
+        int k = d->choose ? d->choose(who, n, point, d->arg) : 0;
+        if (k == OTP_DIRECT_END) otp__signal_all(OTP_REASON_KILL);
+        if (k == OTP_DIRECT_KILL && running)
+            otp__signal_why(s, 0, who[0].id, OTP__K_EXIT, 0, 0, &(otp_reason){ OTP_REASON_KILL, 0, 0, NULL });
+        otp__rt.directing = false;
+        if (k == OTP_DIRECT_TIME && otp__get(&s->next_due) != INT64_MAX) otp__timers_run(s, otp__get(&s->next_due));
+        otp__put_rlx(&otp__self_thread()->in_rt, 1);    /* signal_all, and hooks that read the clock, went out */
+        if (k == OTP_DIRECT_TIME || (k == OTP_DIRECT_END && n > 0)) continue;
+        if (running && k <= 0) return running;
+        if (n == 0) return NULL;
+        otp__proc *p = s->q[OTP__Q_WOKEN].head;
+        for (int i = running ? 1 : 0; i < k && p->qn; i++) p = p->qn;
+        return p;
+    }
+}
+
+/* The loop: nobody runs. */
+static OTP__NOINLINE otp__proc *otp__choose_directed(otp__sched *s)
+{
+    otp__proc *p = s->directed;
+    s->directed = NULL;
+    if (!p) p = otp__ask_director(s, NULL, OTP_POINT_NONE);
+    if (p) otp__directed_take(s, p);
+    return p;
+}
+
+static otp__thread *otp__directed_here(otp__thread *t, enum otp_point point)
+{
+    otp__sched *s = t->p;
+    if (!s || !t->cur || !t->cur->stack || (t->cur->flags & OTP__P_GUEST) || otp__rt.directing) return t;
+    otp__proc *next = otp__ask_director(s, t->cur, point);
+    if (next == t->cur) return t;
+    s->directed = next;
+    return otp__suspend_yield(t);
+}
+
+static OTP__NOINLINE otp__thread *otp__directed_turn(otp__thread *t, enum otp_point point)
+{
+    t = otp__directed_here(t, point);
+    otp__proc *p = t->cur;
+    if (otp__arrived(p) && !(p->flags & OTP__P_EXITING)) t = otp__take_in(t);
+    return t;
+}
+
+#ifdef OTP_STEPS
+/* Only for code on a process's own stack: the loop, and what it does for itself, cannot be left. */
+static OTP__NOINLINE void otp__step(otp__sched *s)
+{
+    if (!s || !otp__rt.det || !otp__rt.director) return;
+    otp__thread *t = otp__self_thread();
+    otp__stack *k = t && t->p == s && t->cur ? t->cur->stack : NULL;
+    char *here = __builtin_frame_address(0);
+    if (k && here >= k->base && here < (char *)k) (void)otp__directed_here(t, OTP_POINT_STEP);
+}
+#endif
+
+void otp_direct_point(void)
+{
+    if (!otp__rt.det || !otp__rt.director || otp__rt.directing) return;
+    otp__thread *t = otp__in();
+    t = otp__directed_here(t, OTP_POINT_CALL);
+    otp__out(t);
+}
+
+static OTP__COLD bool otp__refused_slow(const char *what)
+{
+    const otp_director *d = otp__rt.det ? otp__rt.director : NULL;
+    otp__thread *t = otp__self_thread();
+    if (!d || !d->refuse || !t || !t->p || !t->cur || (t->cur->flags & OTP__P_EXITING)) return false;
+    return d->refuse((otp_pid){ otp__pid(t->cur) }, what, d->arg);
+}
+
+static OTP__COLD void otp__event(enum otp_event what, uint64_t who, uint64_t other, int n, const char *text)
+{
+    const otp_director *d = otp__rt.det ? otp__rt.director : NULL;
+    if (!d || !d->event || otp__rt.directing) return;
+    static const char *const kinds[] = { "message", "exit",  "link",    "unlink", "unlink ack", "monitor",
+                                         "demonitor", "down", "reply", "suspend", "resume",    "question" };
+    if (what == OTP_EVENT_SIGNAL) text = kinds[n];
+    otp__proc *p = what == OTP_EVENT_WAIT ? otp__find(who) : NULL;
+    if (p) {
+        unsigned waits = otp__get(&p->waits) & 15;
+        text = otp__waits_names[waits % 7];
+        if (waits == OTP_WAITS_CALL) other = p->waits_for;
+        n = 0;
+        for (otp__node *m = p->first; m; m = m->next) n++;
+    }
+    d->event(what, (otp_pid){ who }, (otp_pid){ other }, n, text, d->arg);
+}
+
+/* All as at the start: what a run does must not depend on the ones before it. */
+static void otp__directed_reset(otp__sched *s)
+{
+    otp__wheel *w = &s->wheel;
+    for (int i = 0; w->count > 0 && i < OTP__WHEEL_SLOTS; i++) {
+        otp__tlink *slot = otp__wheel_slot(w, i);
+        for (otp__tlink *l = slot->next, *next; l != slot; l = next) {
+            next = l->next;
+            otp__timer_free(s, (otp__timer *)(void *)l);
+        }
+    }
+    s->vnow = 1000000000;
+    s->ref = 0;
+    otp__wheel_init(w, otp__ms(s->vnow));
+    otp__put_rlx(&s->next_due, INT64_MAX);
+    otp__put_rlx(&s->slices, 0);
+    otp__proc *turned = NULL, *sorted = NULL;   /* by slot: those used last stand in front, in some order */
+    for (otp__proc *p, *next = s->free_procs; (p = next) != NULL; turned = p) {
+        next = p->qn;
+        p->qn = turned;
+    }
+    for (otp__proc *p, *next = turned; (p = next) != NULL;) {
+        next = p->qn;
+        otp__proc **at = &sorted;
+        while (*at && otp__pid_slot(otp__pid(*at)) < otp__pid_slot(otp__pid(p))) at = &(*at)->qn;
+        p->qn = *at;
+        *at = p;
+    }
+    s->free_procs = sorted;
+}
+
+static size_t otp__list_free(const otp__list *l) { return (l->head ? l->count : 0) + (l->full ? l->full->count : 0); }
+
+/* Blocks of ours that somebody holds; those of AddressSanitizer, and above 4 KiB, are not counted. */
+static size_t otp__blocks(otp__sched *s)
+{
+    size_t n = 0;
+    for (unsigned cls = 0; cls < OTP__CLASSES; cls++) {
+        n += otp__rt.carved[cls] - otp__list_free(&s->mem.list[cls]) - otp__list_free(&otp__rt.guest_mem.list[cls]) -
+             otp__list_free(&otp__rt.sched[otp__rt.nscheds]->mem.list[cls]);
+        for (otp__chain *c = otp__rt.depot[cls]; c; c = c->chains) n -= c->count;
+    }
+    return n;
+}
+
+/* True when there is something to look at. */
+static OTP__NOINLINE bool otp__idle_directed(otp__sched *s)
+{
+    const otp_director *d = otp__rt.director;
+    size_t alive = (size_t)otp__live();
+    if (!d->idle || otp__get(&otp__rt.up) != 1) return false;
+    if (alive > 0 && (otp__get(&s->next_due) != INT64_MAX || otp__get(&otp__rt.fd_waiters))) {
+        (void)otp__ask_director(s, NULL, OTP_POINT_NONE);      /* it may want to end a run that only waits */
+        return otp__get(&s->len) > 0;
+    }
+    if (alive == 0) otp__directed_reset(s);
+    int k = d->idle(alive, otp__blocks(s), d->arg);
+    if (alive == 0 && d->seed) s->rng = *d->seed;
+    if (k == OTP_DIRECT_END) otp__signal_all(OTP_REASON_KILL);
+    otp__put_rlx(&otp__self_thread()->in_rt, 1);
+    if (k == 0) otp__doze(s);
+    return true;
+}
+
+int otp_direct(const otp_director *director)
+{
+    if (otp__get(&otp__rt.up) != 0) return OTP_EEXIST;
+    otp__rt.director = director;
+    return 0;
+}
 
 #endif /* OTP_IMPLEMENTATION */
 

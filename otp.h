@@ -4460,7 +4460,8 @@ static void otp__timer_fire(otp__sched *s, otp__timer *tm)
     unsigned state = otp__get_acq(&tm->state);
     if ((state & 3) != OTP__TIMER_ARMED ||
         !otp__cas(&tm->state, &state, (state & ~3u) | OTP__TIMER_FIRED, memory_order_acq_rel)) {
-        atomic_fetch_sub_explicit(&s->wheel.cancelled, 1, memory_order_relaxed);
+        /* one that was cancelled on its way here was not counted; only we count down */
+        if (otp__get(&s->wheel.cancelled)) atomic_fetch_sub_explicit(&s->wheel.cancelled, 1, memory_order_relaxed);
         otp__timer_free(s, tm);
         return;
     }
@@ -7016,23 +7017,23 @@ int otp_resume_process(otp_pid pid)
 
 /* Timers, the interface. */
 
-static int64_t otp__timer_due(otp__sched *s, const otp_timer_opts *o, int64_t *now)
+static int64_t otp__timer_due(otp__sched *s, int64_t time, bool absolute, int64_t *now)
 {
     int64_t last = INT64_MAX / 1000000 - 1;     /* the end of time: 292 years */
-    if (o->absolute) return o->time < 0 ? 0 : o->time > last ? last : o->time;
-    return otp__due_ms(otp__deadline(s, o->time, now));
+    if (absolute) return time < 0 ? 0 : time > last ? last : time;
+    return otp__due_ms(otp__deadline(s, time, now));
 }
 
-static OTP__NOINLINE otp__tmore *otp__timer_more(otp__sched *s, const otp_timer_opts *o)
+static OTP__NOINLINE otp__tmore *otp__timer_more(otp__sched *s, int64_t interval, const char *name)
 {
     otp__tmore *more = otp__new(s, sizeof *more);
     if (!more) return NULL;
-    more->interval = o->interval;
-    (void)snprintf(more->name, sizeof more->name, "%s", o->name ? o->name : "");
+    more->interval = interval;
+    (void)snprintf(more->name, sizeof more->name, "%s", name ? name : "");
     return more;
 }
 
-/* Inlined, so that the two short forms pay only for what they use. */
+/* Inlined, and o's address goes nowhere, so that the two short forms pay only for what they use. */
 OTP__INLINE otp_ref otp__timer_start(const otp_timer_opts *o)
 {
     otp_ref ref = { 0 };
@@ -7043,7 +7044,7 @@ OTP__INLINE otp_ref otp__timer_start(const otp_timer_opts *o)
                                                           OTP__K_MSG, o->data, o->size)
                                          : NULL;
     bool more = o->interval || o->name;
-    otp__tmore *what = n && more ? otp__timer_more(s, o) : NULL;
+    otp__tmore *what = n && more ? otp__timer_more(s, o->interval, o->name) : NULL;
     otp__timer *tm = n && (!more || what) ? otp__timer_new(s) : NULL;
     if (otp__likely(tm != NULL)) {
         uint32_t gen = otp__get(&tm->state) >> 2;
@@ -7053,7 +7054,7 @@ OTP__INLINE otp_ref otp__timer_start(const otp_timer_opts *o)
             if (t->cur && o->to.id == otp__pid(t->cur)) otp__mark(t->cur, ref.id);
         }
         int64_t now = 0;
-        otp__put_rlx(&tm->due, otp__timer_due(s, o, &now));
+        otp__put_rlx(&tm->due, otp__timer_due(s, o->time, o->absolute, &now));
         otp__put_rlx(&tm->to, o->name ? OTP__BY_NAME : o->to.id);
         tm->node = n;
         tm->more = what;

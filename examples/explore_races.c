@@ -151,8 +151,10 @@ bank: check: n == 20 (explore_races.c:93)
   bank           receives READ from transfer#2
   bank           sends a reply to transfer#2
   bank           waits for a message
+  transfer       receives a reply from bank
   transfer       sends WRITE to bank
   transfer       waits for a call to bank
+  transfer#2     receives a reply from bank
   transfer#2     sends WRITE to bank
   transfer#2     waits for a call to bank
   bank           receives WRITE from transfer
@@ -160,8 +162,10 @@ bank: check: n == 20 (explore_races.c:93)
   bank           receives WRITE from transfer#2
   bank           sends a reply to transfer#2
   bank           waits for a message
+  transfer       receives a reply from bank
   transfer       ends: normal
   transfer       sends the signal down to scenario
+  transfer#2     receives a reply from bank
   transfer#2     ends: normal
   scenario       receives DOWN from transfer
   transfer#2     sends the signal down to scenario
@@ -171,6 +175,7 @@ bank: check: n == 20 (explore_races.c:93)
   bank           receives READ from scenario
   bank           sends a reply to scenario
   bank           waits for a message
+  scenario       receives a reply from bank
   scenario       finds: n == 20 does not hold (explore_races.c:93)
   scenario       ends: user 1: check failed
 fixed: 1001 runs, all pass

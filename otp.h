@@ -3376,18 +3376,6 @@ static bool otp__inject_take(otp__sched *s)
 
 OTP__INLINE otp__node *otp__head_list(uintptr_t h) { return (otp__node *)(h & ~OTP__HEAD_BITS); }
 
-/* The frames that a process will be in when it goes on: it often does so within nanoseconds. */
-OTP__INLINE void otp__prefetch_stack(otp__stack *k)
-{
-    if (!k) return;
-    char *top = (char *)k;
-    __builtin_prefetch(top);
-    __builtin_prefetch(top - 64);
-    __builtin_prefetch(top - 128);
-    __builtin_prefetch(top - 192);
-    __builtin_prefetch(top - 256);
-}
-
 /* Hands a node over. False when the receiver is dead: the node is still the caller's. */
 OTP__INLINE bool otp__push(otp__sched *s, otp__proc *p, otp__node *n)
 {
@@ -3397,7 +3385,7 @@ OTP__INLINE bool otp__push(otp__sched *s, otp__proc *p, otp__node *n)
             if (otp__cas_weak(&p->head, &h, OTP__EMPTY, memory_order_acq_rel)) {   /* acquire: its private fields */
                 p->handed = n;
                 n->next = NULL;
-                otp__prefetch_stack(p->stack);
+                __builtin_prefetch(p->stack);      /* its context: it often goes on within nanoseconds */
                 otp__make_runnable(s, p);
                 return true;
             }
@@ -6309,7 +6297,7 @@ OTP__INLINE int otp__send(otp_pid to, int tag, const void *data, size_t size, un
             if (otp__unlikely(!otp__cas_weak(&p->head, &h, OTP__EMPTY, memory_order_acq_rel))) continue;
             p->handed = n;
             n->next = NULL;
-            otp__prefetch_stack(p->stack);
+            __builtin_prefetch(p->stack);      /* its context: it often goes on within nanoseconds */
             if (otp__unlikely(p->special || s->no_next || otp__get(&s->run_next))) return otp__sent_woke(t, p);
             otp__put_rlx(&s->run_next, p);
             break;

@@ -31,6 +31,7 @@ static json *parsed(const char *path)
     char *text = json_file(path, &size);
     CHECK(text != NULL);
     json *j = json_parse(text, size, &error);
+    free(text);
     if (!j) test_line("# %s: %s", path, error);
     CHECK(j != NULL);
     return j;

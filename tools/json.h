@@ -3,7 +3,7 @@
    json *j = json_parse(text, size, &error);     NULL and a text that says what is wrong where
    json_get(j, "key"), json_text(j, "key"), json_number(j, "key"), and j->first … ->next for the members.
 
-   Nothing is freed: these programs read one file and end, or read small ones. */
+   json_free() frees all that was parsed so far: these programs read one file and end, or one after the other. */
 
 #ifndef JSON_H_INCLUDED
 #define JSON_H_INCLUDED
@@ -32,11 +32,24 @@ static inline json *json_fail(json_reader *r, const char *error)
     return NULL;
 }
 
+static union json_block { union json_block *next; max_align_t align; } *json_blocks;
+
 static inline void *json_memory(size_t size)
 {
-    void *p = calloc(1, size);
-    if (!p) abort();
-    return p;
+    union json_block *b = calloc(1, sizeof *b + size);
+    if (!b) abort();
+    b->next = json_blocks;
+    json_blocks = b;
+    return b + 1;
+}
+
+static inline void json_free(void)
+{
+    for (union json_block *b = json_blocks, *next; b; b = next) {
+        next = b->next;
+        free(b);
+    }
+    json_blocks = NULL;
 }
 
 static inline void json_space(json_reader *r)

@@ -432,6 +432,12 @@ const char *otp_strerror(int code);
    caller: any thread */
 int otp_format_reason(const otp_reason *r, char *out, size_t size);
 
+/* Writes a pid as text, as reports do: "<3.1>".
+   returns: the length as snprintf does
+   caller: any thread
+   like: pid_to_list/1 */
+int otp_format_pid(otp_pid pid, char *out, size_t size);
+
 /* >> processes */
 
 #define OTP__STR2(x) #x
@@ -1096,6 +1102,13 @@ void otp_set_remote(int (*route)(otp_pid to, int tag, const void *data, size_t s
    returns: 0; OTP_ESYSLIMIT when 8 are set
    caller: before start */
 int otp_at_exit(void (*fn)(otp_pid pid, void *arg), void *arg);
+
+/* The receivers of all timers that are running (otp_send_after, otp_start_timer, otp_timer), at most `max` of which are
+   copied to out: a zero pid for a timer to a name. Timers to processes that are dead do not count. What is started or
+   fires meanwhile may be missed.
+   returns: how many there are
+   caller: any process */
+size_t otp_timers(otp_pid *out, size_t max);
 
 /* The machinery of otp_receive: not to be used by hand. */
 typedef struct otp__scan { const otp_msg *given; int64_t ms, deadline; } otp__scan;
@@ -2763,6 +2776,8 @@ static int otp__pid_text(uint64_t id, char *out, size_t size)
 {
     return snprintf(out, size, "<%u.%u>", otp__pid_slot(id), otp__pid_gen(id));
 }
+
+int otp_format_pid(otp_pid pid, char *out, size_t size) { return otp__pid_text(pid.id, out, size); }
 
 
 static uint64_t otp__ref_new(otp__sched *s)
@@ -6720,6 +6735,22 @@ int64_t otp_read_timer(otp_ref ref)
     }
     otp__out(t);
     return left;
+}
+
+/* A record may be freed and taken again meanwhile: its fields are read without its lock, as a snapshot. */
+OTP__SNAPSHOT size_t otp_timers(otp_pid *out, size_t max)
+{
+    otp__thread *t = otp__in();
+    size_t n = 0;
+    uint32_t slots = otp__get_acq(&otp__rt.timer_slots);
+    for (uint32_t i = 0; i < slots; i++) {
+        otp__timer *tm = otp__timer_at(i);
+        uint64_t to = otp__get(&tm->to);
+        if ((otp__get_acq(&tm->state) & 3) != OTP__TIMER_ARMED || !tm->node || otp__timer_dead(to)) continue;
+        if (n++ < max) out[n - 1].id = to == OTP__BY_NAME ? 0 : to;
+    }
+    otp__out(t);
+    return n;
 }
 
 int64_t otp_cancel_timer(otp_ref ref)

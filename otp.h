@@ -1015,7 +1015,7 @@ static inline otp_next otp_idle(int64_t ms) { return otp_next_make(0, 0, ms); }
             OTP_ESYSLIMIT, OTP_ENOTUP
    caller: any process; may suspend
    like: proc_lib:start_link/5 */
-#define otp_start_handler(opts, ...) otp_start_handler_at((opts), __VA_ARGS__, OTP_HERE("handler"))  /* opts, timeout, pid, why */
+#define otp_start_handler(...) otp_start_handler_at(__VA_ARGS__, OTP_HERE("handler"))  /* ... is opts, timeout, pid, why */
 int otp_start_handler_at(const otp_spawn_opts *opts, int64_t timeout, otp_pid *pid, otp_reason *why, const char *place);
 
 /* How the caller's last otp_start_handler ended, for those who got only a pid from a behaviour's start function; *why (may

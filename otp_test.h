@@ -109,12 +109,12 @@ void otp_test_add(otp_test_case *c);
 /* The condition holds. */
 #define otp_check(cond) otp__test_check((cond), #cond, __FILE__, __LINE__)
 /* Two values of any arithmetic type compare so; signs may differ. Also pointers, pids and references (eq and ne). */
-#define otp_check_eq(a, b) OTP__TEST_CMP("eq", a, b)
-#define otp_check_ne(a, b) OTP__TEST_CMP("ne", a, b)
-#define otp_check_lt(a, b) OTP__TEST_CMP("lt", a, b)
-#define otp_check_le(a, b) OTP__TEST_CMP("le", a, b)
-#define otp_check_gt(a, b) OTP__TEST_CMP("gt", a, b)
-#define otp_check_ge(a, b) OTP__TEST_CMP("ge", a, b)
+#define otp_check_eq(a, b) OTP__TEST_CMP("eq", a, b, #a ", " #b)
+#define otp_check_ne(a, b) OTP__TEST_CMP("ne", a, b, #a ", " #b)
+#define otp_check_lt(a, b) OTP__TEST_CMP("lt", a, b, #a ", " #b)
+#define otp_check_le(a, b) OTP__TEST_CMP("le", a, b, #a ", " #b)
+#define otp_check_gt(a, b) OTP__TEST_CMP("gt", a, b, #a ", " #b)
+#define otp_check_ge(a, b) OTP__TEST_CMP("ge", a, b, #a ", " #b)
 /* Two numbers differ by `delta` at most. */
 #define otp_check_near(a, b, delta)                                                                         \
     otp__test_near((double)(a), (double)(b), (double)(delta), #a ", " #b ", " #delta, __FILE__, __LINE__)
@@ -135,7 +135,8 @@ void otp_test_add(otp_test_case *c);
         otp__held;                                                                                          \
     })
 
-#define OTP__TEST_CMP(op, a, b) otp__test_cmp(op, OTP__TEST_VALUE(a), OTP__TEST_VALUE(b), #a ", " #b, __FILE__, __LINE__)
+/* The texts of arguments are made in the outermost macro, where those are not expanded yet. */
+#define OTP__TEST_CMP(op, a, b, what) otp__test_cmp(op, OTP__TEST_VALUE(a), OTP__TEST_VALUE(b), what, __FILE__, __LINE__)
 #define OTP__TEST_VALUE(x)                                                                                  \
     _Generic((x), _Bool: otp__test_i, char: otp__test_i, signed char: otp__test_i, short: otp__test_i, int: otp__test_i, \
         long: otp__test_i, long long: otp__test_i, unsigned char: otp__test_u, unsigned short: otp__test_u,  \
@@ -160,23 +161,23 @@ bool otp__test_again(int64_t until, unsigned *turn);
 
 /* Takes the oldest message with this tag (this reference; from this process), waiting for it; others stay. The message is valid
    until the next receive: const otp_msg *m = otp_assert_receive(ANSWER, 500). */
-#define otp_assert_receive(...) OTP__TEST_RECEIVE(__VA_ARGS__, 100, 0)
-#define otp_assert_receive_ref(...) OTP__TEST_RECEIVE_REF(__VA_ARGS__, 100, 0)
-#define otp_assert_receive_from(...) OTP__TEST_RECEIVE_FROM(__VA_ARGS__, 100, 0)
+#define otp_assert_receive(...) OTP__TEST_RECEIVE(#__VA_ARGS__, __VA_ARGS__, 100, 0)
+#define otp_assert_receive_ref(...) OTP__TEST_RECEIVE_REF(#__VA_ARGS__, __VA_ARGS__, 100, 0)
+#define otp_assert_receive_from(...) OTP__TEST_RECEIVE_FROM(#__VA_ARGS__, __VA_ARGS__, 100, 0)
 /* The same, of a message that is in the mailbox already. */
-#define otp_assert_received(tag) OTP__TEST_RECEIVE(tag, 0, 0)
+#define otp_assert_received(tag) OTP__TEST_RECEIVE(#tag, tag, 0, 0)
 /* Takes the oldest message for which a condition on m holds (`const otp_msg *m`, declared before):
    otp_assert_match(m, m->tag == ANSWER && *OTP_PAYLOAD(m, int) > 40). */
-#define otp_assert_match(...) OTP__TEST_MATCH(__VA_ARGS__, 100, 0)
+#define otp_assert_match(...) OTP__TEST_MATCH(#__VA_ARGS__, __VA_ARGS__, 100, 0)
 /* No message with this tag (for which the condition holds) comes within the time, or is there already. */
-#define otp_refute_receive(...) OTP__TEST_REFUTE(__VA_ARGS__, 100, 0)
-#define otp_refute_received(tag) OTP__TEST_REFUTE(tag, 0, 0)
-#define otp_refute_match(...) OTP__TEST_REFUTE_MATCH(__VA_ARGS__, 100, 0)
+#define otp_refute_receive(...) OTP__TEST_REFUTE(#__VA_ARGS__, __VA_ARGS__, 100, 0)
+#define otp_refute_received(tag) OTP__TEST_REFUTE(#tag, tag, 0, 0)
+#define otp_refute_match(...) OTP__TEST_REFUTE_MATCH(#__VA_ARGS__, __VA_ARGS__, 100, 0)
 
-#define OTP__TEST_RECEIVE(tag, ms, ...) otp__test_receive((tag), (ms), #tag, __FILE__, __LINE__)
-#define OTP__TEST_RECEIVE_REF(ref, ms, ...) otp__test_receive_ref((ref), (ms), #ref, __FILE__, __LINE__)
-#define OTP__TEST_RECEIVE_FROM(pid, ms, ...) otp__test_receive_from((pid), (ms), #pid, __FILE__, __LINE__)
-#define OTP__TEST_REFUTE(tag, ms, ...) otp__test_refute((tag), (ms), #tag, __FILE__, __LINE__)
+#define OTP__TEST_RECEIVE(what, tag, ms, ...) otp__test_receive((tag), (ms), (what), __FILE__, __LINE__)
+#define OTP__TEST_RECEIVE_REF(what, ref, ms, ...) otp__test_receive_ref((ref), (ms), (what), __FILE__, __LINE__)
+#define OTP__TEST_RECEIVE_FROM(what, pid, ms, ...) otp__test_receive_from((pid), (ms), (what), __FILE__, __LINE__)
+#define OTP__TEST_REFUTE(what, tag, ms, ...) otp__test_refute((tag), (ms), (what), __FILE__, __LINE__)
 #define OTP__TEST_SCAN(m, cond, ms, s, found, after)                                                        \
     do {                                                                                                    \
         bool found = false;                                                                                 \
@@ -187,12 +188,12 @@ bool otp__test_again(int64_t until, unsigned *turn);
         }                                                                                                   \
         after;                                                                                              \
     } while (0)
-#define OTP__TEST_MATCH(m, cond, ms, ...)                                                                   \
+#define OTP__TEST_MATCH(what, m, cond, ms, ...)                                                                      \
     OTP__TEST_SCAN(m, cond, ms, OTP__CAT(otp__s, __LINE__), OTP__CAT(otp__f, __LINE__),                     \
-                   otp__test_matched(OTP__CAT(otp__f, __LINE__), (ms), #cond, __FILE__, __LINE__))
-#define OTP__TEST_REFUTE_MATCH(m, cond, ms, ...)                                                            \
+                   otp__test_matched(OTP__CAT(otp__f, __LINE__), (ms), (what), __FILE__, __LINE__))
+#define OTP__TEST_REFUTE_MATCH(what, m, cond, ms, ...)                                                            \
     OTP__TEST_SCAN(m, cond, ms, OTP__CAT(otp__s, __LINE__), OTP__CAT(otp__f, __LINE__),                     \
-                   otp__test_refuted(OTP__CAT(otp__f, __LINE__) ? (m) : NULL, #cond, __FILE__, __LINE__))
+                   otp__test_refuted(OTP__CAT(otp__f, __LINE__) ? (m) : NULL, (what), __FILE__, __LINE__))
 const otp_msg *otp__test_receive(int tag, int64_t ms, const char *what, const char *file, int line);
 const otp_msg *otp__test_receive_ref(otp_ref ref, int64_t ms, const char *what, const char *file, int line);
 const otp_msg *otp__test_receive_from(otp_pid pid, int64_t ms, const char *what, const char *file, int line);
@@ -206,8 +207,8 @@ void otp__test_refuted(const otp_msg *m, const char *what, const char *file, int
    supervisor: a crash of the child fails nothing by itself. arg may be left out: NULL. The child is stopped when the case
    has ended, the last started first: with shutdown, and after 5 s with kill. When start returns a zero pid, the case fails and
    tells what otp_start_result() says. */
-#define otp_start_supervised(...) OTP__TEST_SUPERVISED(__VA_ARGS__, NULL, 0)
-#define OTP__TEST_SUPERVISED(start, arg, ...) otp__test_supervised((start), (arg), #start, __FILE__, __LINE__)
+#define otp_start_supervised(...) OTP__TEST_SUPERVISED(#__VA_ARGS__, __VA_ARGS__, NULL, 0)
+#define OTP__TEST_SUPERVISED(what, start, arg, ...) otp__test_supervised((start), (arg), (what), __FILE__, __LINE__)
 otp_pid otp__test_supervised(otp_pid (*start)(void *arg), void *arg, const char *what, const char *file, int line);
 
 /* The same for a start that may fail; *code (may be NULL) is then what otp_start_result() returned, or OTP_EDIED when start itself
@@ -715,11 +716,11 @@ static void otp__test_show_message(const otp_msg *m, char *out, size_t size)
     char tag[32], from[32], data[128];
     (void)otp_format_pid(m->from, from, sizeof from);
     if (m->tag == OTP_EXIT || m->tag == OTP_DOWN) {
-        const otp_reason *why = otp_reason_of(m);
-        (void)otp_format_reason(why, data, sizeof data);
-    } else {
-        (void)otp__test_hex(m->data, m->size, data, sizeof data);
+        (void)otp_format_reason(otp_reason_of(m), data, sizeof data);
+        (void)snprintf(out, size, "%s from %s: %s", otp__test_tag(m->tag, tag, sizeof tag), m->from.id ? from : "nobody", data);
+        return;
     }
+    (void)otp__test_hex(m->data, m->size, data, sizeof data);
     (void)snprintf(out, size, "%s, %zu bytes, from %s%s%s", otp__test_tag(m->tag, tag, sizeof tag), m->size,
                    m->from.id ? from : "nobody", data[0] ? ": " : "", data);
 }
@@ -1056,12 +1057,14 @@ static void otp__test_note_timeout(otp__test_run *run, int64_t limit)
                    info.message_queue_len == 1 ? "" : "s", last);
 }
 
-static void otp__test_note_end(otp__test_run *run, const otp_reason *why, const char *what)
+/* `what` ended as it should not; of the case itself also how far it came. */
+static void otp__test_note_end(otp__test_run *run, const otp_reason *why, const char *what, bool is_case)
 {
     char text[256], last[256] = "";
     (void)otp_format_reason(why, text, sizeof text);
     otp__test_lock(&run->lock);
-    if (run->last_file) (void)snprintf(last, sizeof last, "\n    the last check that held: %s:%d", run->last_file, run->last_line);
+    if (run->last_file && is_case)
+        (void)snprintf(last, sizeof last, "\n    the last check that held: %s:%d", run->last_file, run->last_line);
     otp__test_unlock(&run->lock);
     otp__test_note(run, "%s:%d: %s ended with %s%s\n", run->c->file, run->c->line, what, text, last);
 }
@@ -1096,7 +1099,7 @@ static void otp__test_live(otp__test_run *run)
         otp__test_note_timeout(run, limit);
         if (otp_exit_signal(pid, OTP_KILL) != 0 || !otp__test_gone(ref)) otp__test_bail(run);
     } else if (!atomic_load(&run->complete) && !atomic_load(&run->failed)) {
-        otp__test_note_end(run, otp_reason_of(m), "the case");
+        otp__test_note_end(run, otp_reason_of(m), "the case", true);
     }
 }
 
@@ -1121,7 +1124,7 @@ static void otp__test_run_hooks(otp__test_run *run)
             if (otp_exit_signal(pid, OTP_KILL) != 0 || !otp__test_gone(ref)) otp__test_bail(run);
         } else if (otp_reason_of(m)->kind != OTP_REASON_NORMAL && otp_reason_of(m)->kind != OTP_REASON_SHUTDOWN &&
                    atomic_load(&run->failed) == failed) {
-            otp__test_note_end(run, otp_reason_of(m), "on_exit");
+            otp__test_note_end(run, otp_reason_of(m), "on_exit", false);
         }
         free(h);
     }

@@ -67,8 +67,8 @@ OTP_TEST(a_ticket_is_sold_once, .seeds = 1000)
 3 cases, order 0
 ok   a_lease_lasts_an_hour
 ok   a_renewed_lease_lasts_longer
-FAIL a_ticket_is_sold_once (testing_timeouts.c:58)
-     testing_timeouts.c:64: otp_check_eq(tickets, 0)
+FAIL a_ticket_is_sold_once (testing_timeouts.c:57)
+     testing_timeouts.c:63: otp_check_eq(tickets, 0)
          left:  -1
          right: 0
 2 passed, 1 failed

@@ -304,7 +304,12 @@ OTP_TEST(eventually_evaluates_until_it_holds, .seeds = 5)
 static int ended[8];
 static atomic_int ended_count;
 
-static void tell(void *arg) { ended[atomic_fetch_add(&ended_count, 1)] = (int)(intptr_t)arg; }
+static void tell(void *arg)
+{
+    int i = atomic_fetch_add(&ended_count, 1);
+    otp_check_lt(i, 8);
+    ended[i] = (int)(intptr_t)arg;
+}
 
 static void child(void *arg)
 {
@@ -330,6 +335,7 @@ static void check_hook_before(void *arg)
 OTP_TEST(supervised_end_in_reverse_order_and_hooks_follow, .seeds = 20)
 {
     otp_pid test = otp_self();
+    memset(ended, 0, sizeof ended);
     atomic_store(&ended_count, 0);
     otp_check_eq(otp_on_exit(check_hook_before, NULL), 0);
     otp_check_eq(otp_on_exit(check_ended, (void *)3), 0);
@@ -346,6 +352,7 @@ OTP_TEST(supervised_end_in_reverse_order_and_hooks_follow, .seeds = 20)
 
 OTP_TEST(a_crash_of_a_supervised_process_fails_nothing, .seeds = 20)
 {
+    atomic_store(&ended_count, 0);
     otp_pid pid = otp_start_supervised(start_child, (void *)1);
     otp_ref ref = otp_monitor(pid);
     otp_check_eq(otp_exit_signal(pid, OTP_KILL), 0);
@@ -359,6 +366,7 @@ OTP_TEST(a_crash_of_a_supervised_process_fails_nothing, .seeds = 20)
 OTP_TEST(a_start_that_fails_can_be_looked_at, .seeds = 5)
 {
     int code = 0;
+    atomic_store(&ended_count, 0);
     otp_check_eq(otp_try_start_supervised(ill_start, NULL, &code).id, 0);
     otp_check_eq(code, OTP_EDIED);
     otp_check_ne(otp_try_start_supervised(start_child, NULL, NULL).id, 0);

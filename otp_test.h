@@ -30,7 +30,7 @@
    CONTENTS (search for the marks)
      1 config          >> test config
      2 types           >> test types
-     3 functions       >> cases, >> checks, >> messages (of tests), >> life of a case, >> the program
+     3 functions       >> cases, >> checks, >> test messages, >> life of a case, >> the program
      4 implementation  >> test implementation
 
    NEEDS    otp.h beside it; C11 with GNU extensions (gcc, clang) for the cases. The modules that are tested come by
@@ -157,7 +157,7 @@ void otp__test_mem(const void *a, const void *b, size_t size, const char *what, 
 void otp__test_fail(const char *file, int line, const char *format, ...) OTP_PRINTF(3, 4);
 bool otp__test_again(int64_t until, unsigned *turn);
 
-/* >> messages (of tests)   The time is in ms and may be left out: 100. A failed one shows what is in the mailbox. */
+/* >> test messages   The time is in ms and may be left out: 100. A failed one shows what is in the mailbox. */
 
 /* Takes the oldest message with this tag (this reference; from this process), waiting for it; others stay. The message is valid
    until the next receive: const otp_msg *m = otp_assert_receive(ANSWER, 500). */

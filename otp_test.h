@@ -1771,7 +1771,9 @@ static bool otp__test_arguments(int argc, char **argv)
 
 int otp_test_main(int argc, char **argv)
 {
+    static char buffer[BUFSIZ];     /* what stdio would allocate in the first case that prints */
     otp__test.name = argc > 0 ? argv[0] : "test";
+    if (setvbuf(stdout, buffer, _IOLBF, sizeof buffer) != 0) fprintf(stderr, "%s: stdout keeps its buffer\n", otp__test.name);
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0) return otp__test_help(stdout);
     if (!otp__test_arguments(argc, argv)) return otp__test_help(stderr);

@@ -91,11 +91,11 @@ typedef struct otp__test_value {
    something behind: a process that does not end by itself within a second, a name, a timer, memory. */
 #define OTP_TEST(...) OTP__TEST(__VA_ARGS__, .next = NULL)
 #define OTP__TEST(id, ...)                                                                                  \
-    static void otp__test_body_##id(void);                                                                  \
-    static otp_test_case otp__test_case_##id = {                                                            \
-        .name = #id, .file = __FILE__, .line = __LINE__, .body = otp__test_body_##id, __VA_ARGS__ };        \
-    __attribute__((constructor)) static void otp__test_add_##id(void) { otp_test_add(&otp__test_case_##id); } \
-    static void otp__test_body_##id(void)
+    static void otp__case_body_##id(void);                                                                  \
+    static otp_test_case otp__case_of_##id = {                                                            \
+        .name = #id, .file = __FILE__, .line = __LINE__, .body = otp__case_body_##id, __VA_ARGS__ };        \
+    __attribute__((constructor)) static void otp__case_add_##id(void) { otp_test_add(&otp__case_of_##id); } \
+    static void otp__case_body_##id(void)
 
 /* Adds a case to the program's list; OTP_TEST does it.
    owns: the case must outlive the program's run
@@ -1769,6 +1769,43 @@ static bool otp__test_arguments(int argc, char **argv)
     return true;
 }
 
+#if OTP__TEST_MEMORY
+static void otp__test_nothing_more(void *arg) { (void)arg; }
+static otp_pid otp__test_nothing_start(void *arg) { return otp_spawn_link(otp__test_nothing_more, arg); }
+
+/* What the first start of a runtime, and the first use of its parts, allocate for good. */
+static void otp__test_nothing(void)
+{
+    (void)otp_start_supervised(otp__test_nothing_start);
+    if (otp_on_exit(otp__test_nothing_more, NULL) != 0) otp_fail("no memory");
+}
+
+static void *otp__test_thread(void *together)
+{
+    (void)pthread_barrier_wait(together);
+    return NULL;
+}
+
+static void otp__test_warm_up(void)
+{
+    static const otp_test_case nothing = { .name = "nothing", .file = __FILE__, .line = __LINE__, .body = otp__test_nothing };
+    size_t grown;
+    pthread_t threads[4];
+    pthread_barrier_t together;
+    (void)mallopt(M_ARENA_MAX, 1);      /* the head of each arena would count as memory that somebody has */
+    /* libc keeps the stacks of threads that ended, each with a piece of memory, for the next ones. */
+    if (pthread_barrier_init(&together, NULL, 4) != 0) abort();
+    for (int i = 0; i < 4; i++)
+        if (pthread_create(&threads[i], NULL, otp__test_thread, &together) != 0) abort();
+    for (int i = 0; i < 4; i++)
+        if (pthread_join(threads[i], NULL) != 0) abort();
+    if (pthread_barrier_destroy(&together) != 0) abort();
+    for (int i = 0; i < 2; i++) otp__test_free_run(otp__test_run_alone(&nothing, 0, &grown));
+}
+#else
+static void otp__test_warm_up(void) { }
+#endif
+
 int otp_test_main(int argc, char **argv)
 {
     static char buffer[BUFSIZ];     /* what stdio would allocate in the first case that prints */
@@ -1789,6 +1826,7 @@ int otp_test_main(int argc, char **argv)
         if (n == 0) fprintf(stderr, "%s: no case is chosen\n", otp__test.name);
         return n == 0 ? 2 : 0;
     }
+    otp__test_warm_up();
     otp__test.results = calloc((size_t)n * (size_t)otp__test.repeat, sizeof *otp__test.results);
     if (!otp__test.results) abort();
     pthread_t watch;

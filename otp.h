@@ -452,12 +452,6 @@ const char *otp_strerror(int code);
    caller: any thread */
 int otp_format_reason(const otp_reason *r, char *out, size_t size);
 
-/* Writes a pid as text, as reports do: "<3.1>".
-   returns: the length as snprintf does
-   caller: any thread
-   like: pid_to_list/1 */
-int otp_format_pid(otp_pid pid, char *out, size_t size);
-
 /* >> processes */
 
 #define OTP__STR2(x) #x
@@ -2938,8 +2932,6 @@ static int otp__pid_text(uint64_t id, char *out, size_t size)
 {
     return snprintf(out, size, "<%u.%u>", otp__pid_slot(id), otp__pid_gen(id));
 }
-
-int otp_format_pid(otp_pid pid, char *out, size_t size) { return otp__pid_text(pid.id, out, size); }
 
 
 static uint64_t otp__ref_new(otp__sched *s)
@@ -7122,6 +7114,7 @@ int64_t otp_read_timer(otp_ref ref)
 /* A record may be freed and taken again meanwhile: its fields are read without its lock, as a snapshot. */
 OTP__SNAPSHOT size_t otp_timers(otp_pid *out, size_t max)
 {
+    otp__touch(out, max * sizeof *out);
     otp__thread *t = otp__in();
     size_t n = 0;
     uint32_t slots = otp__get_acq(&otp__rt.timer_slots);

@@ -1029,7 +1029,7 @@ static inline otp_next otp_idle(int64_t ms) { return otp_next_make(0, 0, ms); }
             OTP_ESYSLIMIT, OTP_ENOTUP
    caller: any process; may suspend
    like: proc_lib:start_link/5 */
-#define otp_start_handler(opts, ...) otp_start_handler_at((opts), __VA_ARGS__, OTP_HERE("handler"))  /* opts, timeout, pid, why */
+#define otp_start_handler(...) otp_start_handler_at(__VA_ARGS__, OTP_HERE("handler"))  /* ... is opts, timeout, pid, why */
 int otp_start_handler_at(const otp_spawn_opts *opts, int64_t timeout, otp_pid *pid, otp_reason *why, const char *place);
 
 /* How the caller's last otp_start_handler ended, for those who got only a pid from a behaviour's start function; *why (may
@@ -1122,6 +1122,13 @@ void otp_set_remote(int (*route)(otp_pid to, int tag, const void *data, size_t s
    returns: 0; OTP_ESYSLIMIT when 8 are set
    caller: before start */
 int otp_at_exit(void (*fn)(otp_pid pid, void *arg), void *arg);
+
+/* The receivers of all timers that are running (otp_send_after, otp_start_timer, otp_timer), at most `max` of which are
+   copied to out: a zero pid for a timer to a name. Timers to processes that are dead do not count. What is started or
+   fires meanwhile may be missed.
+   returns: how many there are
+   caller: any process */
+size_t otp_timers(otp_pid *out, size_t max);
 
 /* Calls row(info, arg) for each living process, without waking one that waits: such a process is looked at where it
    lies, one that computes is looked at over its shoulder, and the others, which are about to run, are asked and have
@@ -7110,6 +7117,23 @@ int64_t otp_read_timer(otp_ref ref)
     }
     otp__out(t);
     return left;
+}
+
+/* A record may be freed and taken again meanwhile: its fields are read without its lock, as a snapshot. */
+OTP__SNAPSHOT size_t otp_timers(otp_pid *out, size_t max)
+{
+    otp__touch(out, max * sizeof *out);
+    otp__thread *t = otp__in();
+    size_t n = 0;
+    uint32_t slots = otp__get_acq(&otp__rt.timer_slots);
+    for (uint32_t i = 0; i < slots; i++) {
+        otp__timer *tm = otp__timer_at(i);
+        uint64_t to = otp__get(&tm->to);
+        if ((otp__get_acq(&tm->state) & 3) != OTP__TIMER_ARMED || !tm->node || otp__timer_dead(to)) continue;
+        if (n++ < max) out[n - 1].id = to == OTP__BY_NAME ? 0 : to;
+    }
+    otp__out(t);
+    return n;
 }
 
 int64_t otp_cancel_timer(otp_ref ref)

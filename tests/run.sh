@@ -27,7 +27,7 @@ compile() {
     out=$1
     from=$2
     shift 2
-    if [ -f "$out" ] && [ -z "$(find ./*.h tests/*.h "$from" -newer "$out" 2>/dev/null)" ]; then return 0; fi
+    if [ -f "$out" ] && [ -z "$(find ./*.h tests/*.h tests/*/*.h "$from" -newer "$out" 2>/dev/null)" ]; then return 0; fi
     rm -f "$out"
     # shellcheck disable=SC2086
     $CC -std=c11 $WARN $WERROR $CFLAGS -pthread -I. -o "$out" "$from" "$@" >"$out.build.log" 2>&1

@@ -69,7 +69,7 @@ wide() {
             *-flto* | *NO_ASM*) set -- $switching ;;
             *) set -- ;;
             esac
-            step "tests, $compiler $flags" env CC="$compiler" CFLAGS="$flags" MODES='2 1..3' \
+            step "tests, $compiler $flags" env CC="$compiler" CFLAGS="$flags" MODES='2 1..3' JOBS=2 \
                 BUILD="build/wide/$compiler$(echo "$flags" | tr -d ' ')" sh tests/run.sh "$@"
         fi
     done <<'VARIANTS'
@@ -84,13 +84,13 @@ VARIANTS
 
     for compiler in gcc clang; do
         have $compiler "sanitizers of $compiler" || continue
-        modes='2 1..10'
-        if [ $compiler = gcc ]; then modes='1 2 8 1..50'; fi
+        modes='2 1..5'
+        if [ $compiler = gcc ]; then modes='1 2 8 1..30'; fi
         if works $compiler '-fsanitize=address,undefined'; then
-            step "tests, asan+ubsan, $compiler" env CC=$compiler MODES="$modes" sh tests/sanitize.sh asan
+            step "tests, asan+ubsan, $compiler" env CC=$compiler MODES="$modes" JOBS=2 sh tests/sanitize.sh asan
         fi
         if works $compiler '-fsanitize=thread'; then
-            step "tests, tsan, $compiler" env CC=$compiler MODES="$modes" sh tests/sanitize.sh tsan
+            step "tests, tsan, $compiler" env CC=$compiler MODES="$modes" JOBS=2 sh tests/sanitize.sh tsan
         fi
     done
     for compiler in gcc clang; do

@@ -216,6 +216,7 @@ enum otp_tag {
     OTP_SYS_REPLACE_STATE = -23,
     OTP_SYS_TRACE = -24,        /* data = int: 0 off, 1 on */
     OTP_SYS_CHANGE_CODE = -25,  /* only while suspended; answered by the handler's `system` */
+    OTP_SYS_TERMINATE = -26,    /* data = otp_reason, its text behind it with the final 0; answered by the death */
     OTP_TAG_MIN = -1000         /* tags below this are free for modules on top of this one */
 };
 
@@ -6828,7 +6829,7 @@ static bool otp__is_parents_exit(const otp__proc *p, const otp__node *n)
 
 static bool otp__is_system(const otp__node *n)
 {
-    return n->m.tag <= OTP_SYS_SUSPEND && n->m.tag >= OTP_SYS_CHANGE_CODE && (n->m.flags & OTP__F_CALL);
+    return n->m.tag <= OTP_SYS_SUSPEND && n->m.tag >= OTP_SYS_TERMINATE && (n->m.flags & OTP__F_CALL);
 }
 
 /* What the callback said. False when the process ends. */
@@ -6939,9 +6940,23 @@ static OTP__NOINLINE otp__thread *otp__handler_pseudo(otp__thread *t, otp__proc 
     return t;
 }
 
+/* Somebody asks it to stop, by OTP_SYS_TERMINATE. Comes back when the request makes no sense. */
+static void otp__handler_terminate(otp__thread *t, otp__proc *p, const otp_msg *m)
+{
+    if (m->size < sizeof(otp_reason)) return;
+    otp_reason why = *(const otp_reason *)m->data;
+    if ((unsigned)why.kind >= OTP_REASON_COUNT) return;
+    const char *bytes = m->data;
+    why.text = m->size > sizeof why && bytes[m->size - 1] == 0 ? bytes + sizeof why : NULL;
+    otp__ext *x = otp__ext_of(t->p, p);
+    if (x && !x->why) x->why = otp__box_new(t->p, &why);
+    otp__handler_stop(t, p, (int)why.kind);
+}
+
 static OTP__NOINLINE otp__thread *otp__handler_special(otp__thread *t, otp__proc *p, otp__node *n)
 {
     if (otp__is_system(n)) {
+        if (n->m.tag == OTP_SYS_TERMINATE) otp__handler_terminate(t, p, &n->m);
         t = otp__handler_system(t, p, n);
         otp__drop_cur(t, p);
         return t;

@@ -16,7 +16,7 @@ rm -f "$BUILD"/*.c "$BUILD"/*.expected
 
 # Writes each block to a file and prints "path kind file:line" for it.
 from_markdown() {
-    awk -v build="$BUILD" '
+    awk -v build="$BUILD" -v headers="$(echo otp*.h)" '
     function begin_block(   base) {
         base = FILENAME
         gsub(/[^A-Za-z0-9]/, "_", base)
@@ -40,7 +40,8 @@ from_markdown() {
         c = path ".c"
         printf "" > c
         if (kind != "program") {
-            print "#include \"otp.h\"" > c
+            n = split(headers, heads, " ")
+            for (i = 1; i <= n; i++) print "#include \"" heads[i] "\"" > c
             split("inttypes stdio stdlib string unistd pthread sys/socket", heads, " ")
             for (i = 1; i in heads; i++) print "#include <" heads[i] ".h>" > c
         }

@@ -48,7 +48,7 @@
    CONTENTS (search for the marks)
      1 config          none of its own: see otp.h
      2 types           >> server types
-     3 functions       >> server functions (start, answers, stop, several servers)
+     3 functions       >> server functions   start, answers, stop, several servers
      4 implementation  >> server implementation
 
    NEEDS    otp.h beside it. A client needs nothing of this header: otp_call, otp_try_call, otp_cast, otp_send_request,

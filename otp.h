@@ -193,6 +193,7 @@ static inline otp_reason otp_reason_make(otp_reason_kind kind, int code, const c
    otp_keep() makes it last. `data` is at least 16-aligned when it holds 16 bytes or more, else 8-aligned. */
 #define OTP__F_CALL (1u << 20)      /* private; see otp_is_call, otp_is_cast */
 #define OTP__F_CAST (1u << 26)
+#define OTP__F_ASKED (1u << 27)
 typedef struct otp_msg {
     int tag;                    /* >= 0: the program's own; < 0: one of the OTP_… tags below */
     uint32_t flags;             /* private */
@@ -811,7 +812,7 @@ static inline otp_from otp_from_of(const otp_msg *m)
 /* Whether a message is a request that waits for an answer (otp_call, otp_send_request), or came by otp_cast.
    returns: true or false
    caller: the owner of the message */
-static inline bool otp_is_call(const otp_msg *m) { return (m->flags & OTP__F_CALL) != 0; }
+static inline bool otp_is_call(const otp_msg *m) { return (m->flags & (OTP__F_CALL | OTP__F_ASKED)) != 0; }
 static inline bool otp_is_cast(const otp_msg *m) { return (m->flags & OTP__F_CAST) != 0; }
 
 /* Answers a request: now, later, or from another process. Only the first answer counts.
@@ -1658,7 +1659,8 @@ enum {
     OTP__F_MOVED = 1 << 18,     /* data is a block of a process heap */
     OTP__F_SHARED = 1 << 19,    /* data is in an otp_shared */
     /* OTP__F_CALL = 1 << 20       a request: whoever drops it must answer
-       OTP__F_CAST = 1 << 26       sent by otp_cast */
+       OTP__F_CAST = 1 << 26       sent by otp_cast
+       OTP__F_ASKED = 1 << 27      a request whose sender has given it up: handled as one, but nobody waits */
     OTP__F_ERROR = 1 << 21,     /* a reply that is an error code */
     OTP__F_LINKED = 1 << 22,    /* an exit signal that came over a link */
     OTP__F_NOPROC = 1 << 23,    /* … as the answer to a link signal */
@@ -4705,7 +4707,7 @@ static const otp_reason *otp__signal_in(otp__sched *s, otp__proc *p, otp__node *
         if (e && (e->kind == OTP__R_MON_IN || e->kind == OTP__R_REQ_IN)) otp__rel_remove(s, p, e);
         else {  /* a request given up before it was received: nobody is to be told of our death */
             otp__node **link = otp__queue_find_ref(p, ref, 0);
-            if (link) (*link)->m.flags &= ~(uint32_t)OTP__F_CALL;
+            if (link) (*link)->m.flags = ((*link)->m.flags & ~(uint32_t)OTP__F_CALL) | OTP__F_ASKED;
         }
         break;
     case OTP__K_DOWN:
@@ -6829,7 +6831,7 @@ static bool otp__is_parents_exit(const otp__proc *p, const otp__node *n)
 
 static bool otp__is_system(const otp__node *n)
 {
-    return n->m.tag <= OTP_SYS_SUSPEND && n->m.tag >= OTP_SYS_TERMINATE && (n->m.flags & OTP__F_CALL);
+    return n->m.tag <= OTP_SYS_SUSPEND && n->m.tag >= OTP_SYS_TERMINATE && otp_is_call(&n->m);
 }
 
 /* What the callback said. False when the process ends. */

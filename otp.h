@@ -6040,27 +6040,16 @@ otp_ref otp_make_ref(void)
 
 /* Calls. */
 
-/* Waits for the reply or the DOWN with reference p->call_ref. NULL when the time is over. */
-static OTP__NOINLINE otp__node *otp__await_reply(otp__thread **t, int64_t ms, int waits)
+/* Waits for the reply or the DOWN with reference p->call_ref. NULL when the time is over; 0 is no deadline. */
+static OTP__NOINLINE otp__node *otp__await_until(otp__thread **t, int64_t deadline, int waits)
 {
     otp__proc *p = (*t)->cur;
-    int64_t deadline = 0, now = 0;
+    int64_t now = 0;
     for (;;) {
         if (otp__arrived(p)) *t = otp__take_in(*t);
         if (p->call_reply) break;
-        if (ms >= 0) {
-            if (!deadline) deadline = otp__deadline((*t)->p, ms, &now);
-            else now = otp__now((*t)->p);
-            if (now >= deadline) break;
-        }
+        if (deadline && (now = otp__now((*t)->p)) >= deadline) break;
         *t = otp__wait(*t, OTP__ACT_SIGWAIT, deadline, now, waits);
-        otp__node *n = p->handed;       /* mostly the reply is what woke us */
-        if (otp__likely(n && !n->next && (n->m.flags & OTP__K_MASK) == OTP__K_REPLY && n->m.ref.id == p->call_ref &&
-                        n->to == otp__pid(p))) {
-            p->handed = NULL;
-            p->call_ref = 0;
-            return n;
-        }
     }
     otp__node *n = p->call_reply;
     p->call_reply = NULL;
@@ -6068,9 +6057,29 @@ static OTP__NOINLINE otp__node *otp__await_reply(otp__thread **t, int64_t ms, in
     return n;
 }
 
+/* The same for `ms`. Mostly nothing has arrived, and the reply is what wakes us: that is done here, in the caller's frame,
+   since each return on a stack that was left and entered again is one that the processor predicts wrongly. */
+OTP__INLINE otp__node *otp__await_reply(otp__thread **t, int64_t ms, int waits)
+{
+    otp__proc *p = (*t)->cur;
+    int64_t deadline = 0, now = 0;
+    if (ms >= 0) deadline = otp__deadline((*t)->p, ms, &now);
+    if (otp__likely(ms != 0 && !otp__arrived(p) && !p->call_reply)) {
+        *t = otp__wait(*t, OTP__ACT_SIGWAIT, deadline, now, waits);
+        otp__node *n = p->handed;
+        if (otp__likely(n && !n->next && (n->m.flags & OTP__K_MASK) == OTP__K_REPLY && n->m.ref.id == p->call_ref &&
+                        n->to == otp__pid(p))) {
+            p->handed = NULL;
+            p->call_ref = 0;
+            return n;
+        }
+    }
+    return otp__await_until(t, deadline, waits);
+}
+
 /* The reply as a node, or NULL and *error. *why gets what is known of a death. */
-static otp__node *otp__call(otp__thread **tp, otp_pid to, int tag, const void *data, size_t size, int64_t ms,
-                            int *error, otp_reason_kind *why)
+OTP__INLINE otp__node *otp__call(otp__thread **tp, otp_pid to, int tag, const void *data, size_t size, int64_t ms,
+                                 int *error, otp_reason_kind *why)
 {
     otp__thread *t = *tp;
     otp__proc *p = t->cur;
@@ -6122,7 +6131,8 @@ OTP__INLINE int64_t otp__try_call(otp__thread **t, otp_pid to, int tag, const vo
     else if (got > 0) {
         (*t)->copying = n;
         atomic_signal_fence(memory_order_seq_cst);
-        memcpy(reply, n->m.data, n->m.size);
+        if (otp__likely(got == 8)) memcpy(reply, n->m.data, 8);
+        else memcpy(reply, n->m.data, n->m.size);
         atomic_signal_fence(memory_order_seq_cst);
         (*t)->copying = NULL;
     }
@@ -6197,10 +6207,55 @@ static int otp__reply(otp_from to, const void *data, size_t size, unsigned flags
     return n ? 0 : OTP_ENOMEM;
 }
 
-int otp_reply(otp_from to, const void *data, size_t size)
+static OTP__NOINLINE int otp__reply_any(otp_from to, const void *data, size_t size)
 {
     if (size && !data) return OTP_EBADARG;
     return to.ref.id ? otp__reply(to, data, size, 0) : 0;
+}
+
+/* The ends of a fast reply that need a call. */
+static OTP__NOINLINE int otp__replied_push(otp__thread *t, otp__proc *p, otp__node *n)
+{
+    if (!otp__push(t->p, p, n)) otp__undeliverable(t->p, n);
+    t = otp__count(t, 1);
+    otp__out(t);
+    return 0;
+}
+
+static OTP__NOINLINE int otp__replied_woke(otp__thread *t, otp__proc *p)
+{
+    otp__make_runnable(t->p, p);
+    t = otp__count(t, 1);
+    otp__out(t);
+    return 0;
+}
+
+/* As otp__send: what is nearly always the case is done here, without a call. A word or nothing, from the process that has
+   just been asked, to a client that waits. */
+int otp_reply(otp_from to, const void *data, size_t size)
+{
+    otp__thread *t = otp__self_thread();
+    if (otp__unlikely(!to.ref.id || (size != 0 && (size != 8 || !data)) || !otp__in_fast(t))) goto any;
+    otp__proc *p = otp__find(to.pid.id);
+    if (otp__unlikely(!p || t->cur->req_ref != to.ref.id)) goto any;
+    otp__sched *s = t->p;
+    otp__node *n = otp__mem_try(&s->mem, OTP__CLASS_WORD);
+    if (otp__unlikely(!n)) goto any;
+    (void)otp__node_fill(n, OTP__CLASS_WORD, otp__pid(t->cur), to.pid.id, OTP_REPLY_TAG, OTP__K_REPLY, size ? 8 : 0);
+    n->m.ref = to.ref;
+    if (size) otp__copy_in(t, n, data, 8);
+    t->cur->req_ref = 0;
+    uintptr_t h = OTP__SIGWAIT;         /* as in otp__push */
+    if (otp__unlikely(!otp__cas(&p->head, &h, OTP__EMPTY, memory_order_acq_rel))) return otp__replied_push(t, p, n);
+    p->handed = n;
+    n->next = NULL;
+    if (otp__unlikely(p->special || s->no_next || otp__get(&s->run_next))) return otp__replied_woke(t, p);
+    otp__put_rlx(&s->run_next, p);
+    if (otp__unlikely(++t->cur->reds >= t->cur->turn)) return otp__sent_turn(t);
+    otp__out(t);
+    return 0;
+any:
+    return otp__reply_any(to, data, size);
 }
 
 int otp_reply_error(otp_from to, int code)

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PUT = 1, GET, COUNT, CLEAN };
+enum { PUT = 1, GET, CLEAN };
 enum { MINUTE = 60 * 1000, TTL = 5 * MINUTE };
 
 struct item { char key[16]; long value; };
@@ -30,7 +30,6 @@ static struct entry *find(struct cache *c, const char *key)
 static otp_next call(void *state, otp_from from, const otp_msg *m)
 {
     struct cache *c = state;
-    if (m->tag == COUNT) return OTP_SERVER_REPLY(from, c->entries);
     struct entry *e = find(c, OTP_PAYLOAD(m, struct item)->key);
     if (e && otp_now() < e->until) return OTP_SERVER_REPLY(from, e->item.value);
     return otp_reply_error(from, OTP_ENOENT) == 0 ? OTP_OK : otp_stop_with(OTP_ERROR(OTP_ENOMEM));
@@ -64,10 +63,10 @@ static const otp_server cache = { "cache", sizeof(struct cache), .init = init, .
 static void look(otp_pid c, const char *when)
 {
     long v = 0;
-    int n = 0;
+    struct cache s;
     int64_t rc = otp_try_call(c, GET, &(struct item){ .key = "answer" }, sizeof(struct item), &v, sizeof v, 5000);
-    otp_call(c, COUNT, NULL, 0, &n, sizeof n, 5000);
-    printf("%s: %s %ld, %d entries\n", when, rc < 0 ? "miss" : "hit", v, n);
+    otp_call(c, OTP_SYS_GET_STATE, NULL, 0, &s, sizeof s, 5000);
+    printf("%s: %s %ld, %d entries\n", when, rc < 0 ? "miss" : "hit", v, s.entries);
 }
 
 static void app(void *arg)

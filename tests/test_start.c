@@ -79,8 +79,8 @@ static const otp_handler handler = {
 };
 
 #define OPTS(what, ...)                                                                                     \
-    &(otp_spawn_opts){ .handler = &handler, .state_size = sizeof(struct state), .arg_size = sizeof(struct arg),     \
-                       .arg = &(struct arg){ what, otp_self() }, __VA_ARGS__ }
+    (&(otp_spawn_opts){ .handler = &handler, .state_size = sizeof(struct state), .arg_size = sizeof(struct arg),    \
+                        .arg = &(struct arg){ what, otp_self() }, __VA_ARGS__ })
 
 TEST(gen_server_1_start_returns_when_init_has)
 {

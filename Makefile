@@ -7,7 +7,10 @@ CC ?= cc
 CFLAGS ?= -O2 -g
 PORT = 6380
 WORKLOAD =
+SECONDS = 10
+WHAT =
 PREFIX = /usr/local
+TARGET =
 DESTDIR =
 
 # What the scripts read. CFLAGS reaches them only when it was named: each has flags of its own.
@@ -21,8 +24,8 @@ HEADERS = $(wildcard otp*.h)
 VERSION = $(shell sed -n 's/^\#define OTP_VERSION "\(.*\)"/\1/p' otp.h)
 EXAMPLES = $(patsubst examples/%.c,build/examples/%,$(wildcard examples/*.c))
 
-.PHONY: help all run test check tests headers asan tsan ubsan valgrind conformity rules bench examples docs snippets \
-	check-docs check-format format install uninstall deps clean
+.PHONY: help all tools run test check tests headers models portable asan tsan ubsan valgrind stress hardening \
+	conformance conformity rules bench examples docs snippets check-docs check-format format install uninstall deps clean
 
 help: ## this list
 	@echo 'make TARGET [CC=…] [CFLAGS=…] [PORT=…] [WORKLOAD=…] [PREFIX=…]'
@@ -33,6 +36,12 @@ all: $(EXAMPLES) ## build every example into build/examples/
 build/examples/%: examples/%.c $(HEADERS) $(wildcard examples/*.h examples/*/*.h)
 	@mkdir -p build/examples
 	$(CC) $(CFLAGS) -pthread -I. -o $@ $<
+
+tools: build/otp-top build/trace_svg ## build build/otp-top (the live table) and build/trace_svg (pictures of timelines)
+
+build/otp-top build/trace_svg: build/%: tools/%.c tools/json.h
+	@mkdir -p build
+	$(CC) -O2 -o $@ $< -lm
 
 run: build/kv_server ## build the key-value server with -O2 and start it in the foreground on PORT (6380)
 	@exec ./build/kv_server --port $(PORT)
@@ -53,6 +62,9 @@ tests: ## the test programs only; ONLY=name runs one test, MODES='2 1..50' choos
 headers: ## the header compile tests: C11 and C++17, two translation units, no leaked macro
 	@sh tests/headers.sh
 
+portable: ## other machines (qemu), C libraries, compilers, systems; TARGET='aarch64 musl' chooses, about half an hour
+	@sh tests/portable.sh $(TARGET)
+
 asan: ## the test programs under AddressSanitizer and UndefinedBehaviorSanitizer
 	@sh tests/sanitize.sh asan
 
@@ -62,8 +74,20 @@ tsan: ## the test programs under ThreadSanitizer
 ubsan: ## the test programs under UndefinedBehaviorSanitizer alone
 	@sh tests/sanitize.sh ubsan
 
-valgrind: ## some examples under Valgrind
+valgrind: ## some examples and tests under Valgrind's memcheck
 	@sh tests/sanitize.sh valgrind
+
+models: ## the interleavings of the lock-free parts, all of them on small instances: tests/models/README.md
+	@sh tests/models/run.sh
+
+conformance: ## random programs on Erlang and on otp.h, compared; SEED=7 N=1000 FROM=1 chooses them
+	@SEED='$(SEED)' N='$(N)' FROM='$(FROM)' sh tests/conformance/run.sh
+
+stress: ## load, refused allocations, a day of virtual time; SECONDS=60 for each build of the web (10), WHAT='web day alloc'
+	@SECONDS_EACH=$(SECONDS) sh tests/stress.sh $(WHAT)
+
+hardening: ## the tests of switching and faults in a hardened build, and readelf on it
+	@sh tests/hardening.sh
 
 conformity: ## the table of Erlang's rules in docs/differences.md against the tests
 	@sh tools/rules.sh

@@ -85,7 +85,10 @@ extern "C" {
    OTP_NO_ASM                   when defined: the portable context switch instead of inline assembly
    OTP_NO_VALGRIND              when defined: no Valgrind hints even if its headers are installed
    OTP_PREEMPT                  when defined: files compiled with -fsanitize-coverage=trace-pc (not this one) are
-                                preempted in loops without a call; see docs/debugging.md                  */
+                                preempted in loops without a call; see docs/debugging.md
+   OTP_STEPS                    when defined: an otp_director may switch before our lock-free steps, too
+   OTP_NO_LINUX                 when defined: on Linux, what other systems use (for tests): poll, no futex;
+                                with OTP_KQUEUE, which needs a sys/event.h, kqueue                         */
 
 #if defined(__GNUC__) || defined(__clang__)
 #define OTP_NORETURN __attribute__((noreturn))
@@ -198,7 +201,7 @@ typedef struct otp_msg {
     int tag;                    /* >= 0: the program's own; < 0: one of the OTP_… tags below */
     uint32_t flags;             /* private */
     otp_pid from;               /* who sent it */
-    otp_ref ref;                /* of a request, reply, monitor or timer; else 0 */
+    otp_ref ref;                /* of a request, reply, monitor, timer or alias; else 0 */
     size_t size;                /* bytes at data */
     const void *data;
 } otp_msg;
@@ -349,7 +352,8 @@ typedef struct otp_info {
 
 enum otp_relation { OTP_LINKS, OTP_MONITORS, OTP_MONITORED_BY };
 
-/* Called as things happen, on the thread where they happen; must not call otp_ functions that may suspend. */
+/* Called as things happen, on the thread where they happen, most of them in the middle of the runtime. A hook must call
+   no function of this header but otp_trace_here, otp_schedulers, otp_same, otp_strerror and otp_format_reason. */
 typedef struct otp_trace_hooks {
     void (*spawn)(otp_pid parent, otp_pid child, const char *place, void *arg);
     void (*exit)(otp_pid pid, const otp_reason *why, void *arg);
@@ -357,8 +361,24 @@ typedef struct otp_trace_hooks {
     void (*receive)(otp_pid pid, otp_pid from, int tag, size_t size, void *arg);
     void (*in)(otp_pid pid, int scheduler, void *arg);
     void (*out)(otp_pid pid, int scheduler, void *arg);
+    void (*wake)(otp_pid pid, void *arg);                           /* by a timer, an fd or the like: not by a message */
+    void (*name)(otp_pid pid, const char *name, void *arg);         /* it gets this name; the text is not kept */
+    void (*idle)(int scheduler, bool begin, void *arg);             /* it goes to sleep, and wakes; not deterministic */
+    void (*steal)(int scheduler, int from, int n, void *arg);       /* it has taken n processes over from another one */
+    void (*blocking)(otp_pid pid, bool begin, void *arg);           /* on the thread that does the blocking work */
+    void (*lost)(otp_pid pid, int scheduler, bool begin, void *arg);    /* a stuck process goes on without its
+                                                                           scheduler, and is back (scheduler is -1) */
     void *arg;
 } otp_trace_hooks;
+
+/* What a hook can learn about its call. */
+typedef struct otp_trace_point {
+    uint64_t ticks;             /* when: see otp_ticks_ns */
+    int scheduler;              /* on whose behalf: 0 and up; otp_schedulers(): the main thread; -1: none */
+    uint64_t message;           /* in send and receive: the same in both, and in no other message meanwhile */
+    const char *place;          /* in `in`: where the process was spawned */
+    const char *handler;        /* in `in`: the name of its handler; NULL: it has none */
+} otp_trace_point;
 
 enum otp_fd_events { OTP_READ = 1, OTP_WRITE = 2, OTP_HANGUP = 4 };
 
@@ -538,8 +558,8 @@ void *otp_get(const char *key);
 void *otp_erase(const char *key);
 
 /* Stops a process from running until resumed as often as suspended by the caller, or until the caller ends.
-   returns: 0 when it is suspended; OTP_ENOPROC; OTP_EBADARG for oneself; resume: OTP_ENOENT when the caller
-            has not suspended it
+   returns: 0 when it is suspended; OTP_ENOPROC; OTP_EBADARG for oneself; resume: 0; OTP_ENOENT when the caller
+            has not suspended it; OTP_ENOPROC when it has died since
    caller: any process; may suspend
    like: erlang:suspend_process/1, resume_process/1 */
 int otp_suspend_process(otp_pid pid);
@@ -555,7 +575,7 @@ int otp_await_exit(otp_pid pid, int64_t ms, otp_reason *why);
 
 /* Links the caller and pid. To a dead pid: an OTP_EXIT message with noproc if exits are trapped, else the
    caller exits with noproc. To itself: nothing.
-   returns: 0
+   returns: 0; OTP_ENOMEM: there is no link
    caller: any process; may suspend
    like: erlang:link/1 */
 int otp_link(otp_pid pid);
@@ -567,19 +587,19 @@ int otp_link(otp_pid pid);
 int otp_unlink(otp_pid pid);
 
 /* Watches pid: one OTP_DOWN message when it ends, at once with noproc when it is dead.
-   returns: a new reference
+   returns: a new reference; zero when memory is out
    caller: any process; may suspend
    like: erlang:monitor/2 */
 otp_ref otp_monitor(otp_pid pid);
 
 /* Watches the process that has this name now; otp_down_name() tells the name.
-   returns: a new reference
+   returns: a new reference; zero when memory is out
    caller: any process; may suspend
    like: erlang:monitor(process, Name) */
 otp_ref otp_monitor_name(const char *name);
 
 /* The same with options; opts may be NULL.
-   returns: a new reference
+   returns: a new reference; zero when memory is out
    caller: any process; may suspend
    like: erlang:monitor/3 */
 otp_ref otp_monitor_opt(otp_pid pid, const otp_monitor_opts *opts);
@@ -1033,8 +1053,14 @@ void *otp_handler_state(void);
    like: erlang:processes/0 */
 size_t otp_processes(otp_pid *out, size_t max);
 
+/* Writes a pid as it stands in reports and tables, e.g. "<12.3>".
+   returns: the length as snprintf does
+   caller: any thread, also inside a trace hook
+   like: pid_to_list/1 */
+int otp_format_pid(otp_pid pid, char *out, size_t size);
+
 /* What a process is and does, with every signal that the caller has sent it taken into account.
-   returns: 0; OTP_ENOPROC; OTP_ETIMEOUT after 5 s when it computes without a call
+   returns: 0; OTP_ENOPROC; OTP_ENOMEM; OTP_ETIMEOUT after 5 s when it computes without a call
    caller: any process; may suspend
    like: erlang:process_info/1 */
 int otp_process_info(otp_pid pid, otp_info *out);
@@ -1099,6 +1125,68 @@ void otp_set_remote(int (*route)(otp_pid to, int tag, const void *data, size_t s
    caller: before start */
 int otp_at_exit(void (*fn)(otp_pid pid, void *arg), void *arg);
 
+/* Calls row(info, arg) for each living process, without waking one that waits: such a process is looked at where it
+   lies, one that computes is looked at over its shoulder, and the others, which are about to run, are asked and have
+   `ms` to answer. For who does not answer (and for all in the deterministic mode, which this must not disturb)
+   message_queue_len is SIZE_MAX, and stack, links and monitors are 0. row is called on the calling thread.
+   returns: the number of processes; OTP_ENOTUP; OTP_EBADARG inside a process; OTP_ENOMEM
+   caller: any thread that is not a process */
+int64_t otp_survey(void (*row)(const otp_info *info, void *arg), void *arg, int64_t ms);
+
+/* Inside a trace hook: where and when it is called. Cheap: no system call where the processor has a clock.
+   returns: nothing
+   caller: a trace hook */
+void otp_trace_here(otp_trace_point *out);
+
+/* Ticks as nanoseconds: on the clock of otp_now_ns(), and virtual for ticks of the deterministic mode, where each
+   tick that is asked for comes at least a microsecond after the one before.
+   returns: the time
+   caller: any thread, also inside a trace hook */
+int64_t otp_ticks_ns(uint64_t ticks);
+
+/* Who decides in the deterministic mode, in place of the seed: for explorers of schedules (otp_explore.h). Callbacks run
+   inside the runtime, on the scheduler's thread; they may be NULL, and call no otp_ function but otp_now(); idle may
+   spawn besides. */
+enum otp_point {
+    OTP_POINT_NONE,             /* nobody runs: the last one waits, has ended, or is a handler between two messages */
+    OTP_POINT_CALL,             /* the running process leaves a call, or begins to receive */
+    OTP_POINT_YIELD,            /* it asks that others run */
+    OTP_POINT_STEP              /* it is about to do a lock-free step of ours; with OTP_STEPS defined */
+};
+enum otp_direct {
+    OTP_DIRECT_KILL = -1,       /* the running process is killed */
+    OTP_DIRECT_TIME = -2,       /* the clock goes on to the next timer, though somebody could run */
+    OTP_DIRECT_END = -3         /* all processes are killed */
+};
+enum otp_event { OTP_EVENT_SIGNAL, OTP_EVENT_TIMER, OTP_EVENT_WAIT, OTP_EVENT_NAME, OTP_EVENT_LOOKUP };
+typedef struct otp_director {
+    /* Who of n goes on: an index, or one of the above. Unless the point is NONE, who[0] runs now. The others stand in the
+       order in which they became ready. */
+    int (*choose)(const otp_pid *who, int n, enum otp_point point, void *arg);
+    /* Nobody can run (any more), and no timer or fd is waited for. 0: sleep; OTP_DIRECT_END; 1: it has spawned something. When none
+       is alive, clock, random numbers (from *seed) and order of pids have been set back. `blocks`: of our memory, in use. */
+    int (*idle)(size_t alive, size_t blocks, void *arg);
+    bool (*refuse)(otp_pid pid, const char *what, void *arg);       /* an allocation of this process: true, it fails */
+    /* An fd helper is called: 0; ms to wait first; < 0: the code that it returns (OTP_ECLOSED also shuts the fd down). */
+    int64_t (*io)(otp_pid pid, int fd, const char *what, void *arg);
+    /* SIGNAL: from who to other, text is its kind; TIMER: one for who fires; WAIT: who waits for text (other: whom it
+       calls), with n messages in its mailbox; NAME: who is registered as text; LOOKUP: who asks for the name text, and
+       finds other. */
+    void (*event)(enum otp_event what, otp_pid who, otp_pid other, int n, const char *text, void *arg);
+    const uint64_t *seed;
+    void *arg;
+} otp_director;
+
+/* Installs a director for the next runtimes in the deterministic mode; NULL takes it away. The struct must stay.
+   returns: 0; OTP_EEXIST when the runtime is up
+   caller: before start */
+int otp_direct(const otp_director *director);
+
+/* A place where the director may let others run. Signals do not take effect there. Without a director: nothing.
+   returns: nothing
+   caller: any thread; others may run */
+void otp_direct_point(void);
+
 /* The machinery of otp_receive: not to be used by hand. */
 typedef struct otp__scan { const otp_msg *given; int64_t ms, deadline; } otp__scan;
 static inline otp__scan otp__scan_begin(int64_t ms)
@@ -1151,6 +1239,7 @@ template <class T> inline int otp__reply_value(otp_from to, const T &v) { return
    4.27 guests       >> guest      threads of the program's own
    4.28 runtime      >> start      start, stop, run, poll
    4.29 seeing       >> info       process info, dump, deadlock
+   4.30 direction    >> direct     schedules that an explorer chooses
    ====================================================================================================== */
 #if defined(OTP_IMPLEMENTATION) && !defined(OTP_IMPLEMENTATION_DONE)
 #define OTP_IMPLEMENTATION_DONE
@@ -1177,6 +1266,7 @@ template <class T> inline int otp__reply_value(otp_from to, const T &v) { return
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -1184,17 +1274,30 @@ template <class T> inline int otp__reply_value(otp_from to, const T &v) { return
 #error "otp.h: include it with OTP_IMPLEMENTATION before any system header, or compile with -D_GNU_SOURCE"
 #endif
 
-#if defined(__linux__)
+#if defined(__linux__) && !defined(OTP_NO_LINUX)
 #define OTP__LINUX 1
-#include <linux/futex.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/prctl.h>
 #elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__) || \
-    defined(__DragonFly__)
-#define OTP__KQUEUE 1
+    defined(__DragonFly__) || defined(OTP_KQUEUE)
 #include <sys/event.h>
+#ifdef EVFILT_USER      /* an older NetBSD or OpenBSD has none: poll */
+#define OTP__KQUEUE 1
+#endif
+#endif
+
+/* FreeBSD has no MAP_NORESERVE; OpenBSD lets sp point only into what was mapped as a stack. */
+#ifdef MAP_NORESERVE
+#define OTP__MAP_LARGE (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
+#else
+#define OTP__MAP_LARGE (MAP_PRIVATE | MAP_ANONYMOUS)
+#endif
+#if defined(__OpenBSD__) && defined(MAP_STACK)
+#define OTP__MAP_STACK MAP_STACK
+#else
+#define OTP__MAP_STACK 0
 #endif
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -1665,7 +1768,8 @@ enum {
     OTP__F_LINKED = 1 << 22,    /* an exit signal that came over a link */
     OTP__F_NOPROC = 1 << 23,    /* … as the answer to a link signal */
     OTP__F_STATIC = 1 << 24,    /* not from our memory */
-    OTP__F_DOWN = 1 << 25       /* a message that was a monitor's */
+    OTP__F_DOWN = 1 << 25,      /* a message that was a monitor's */
+    OTP__F_RESERVE = 1 << 26    /* from the reserve for ends that must be told (4.10), and goes back there */
 };
 
 enum {  /* otp__proc.flags */
@@ -1839,6 +1943,7 @@ struct otp__sched {
     uint64_t tsc0, rng;
     int64_t ns0, ns_last;
     int64_t vnow;               /* virtual time */
+    otp__proc *directed;        /* who is to run next: chosen while the last one still ran */
     _Atomic(uint64_t) spawned, exited;  /* written by the owner only */
     int64_t poll_deadline;      /* main: when otp_poll gives up; -1: it does not */
     otp__mem mem;
@@ -1868,7 +1973,9 @@ enum {
     OTP__STEAL_GONE,
     OTP__STEAL_BORROWED,
     OTP__STEAL_MASK = 3,
-    OTP__STEAL_FENCE = 8
+    OTP__STEAL_LOOK = 4,        /* with BORROWED: it was GONE, and will be again; see otp__over_shoulder */
+    OTP__STEAL_FENCE = 8,
+    OTP__STEAL_TAKER = 16       /* times who asks: a P's id + 1, 0 for the monitor, from 1 << 20 for who looks */
 };
 
 typedef struct otp__fault { int sig; uintptr_t addr; bool overflow; int depth; void *ip[24]; bool fatal; } otp__fault;
@@ -1894,8 +2001,11 @@ struct otp__thread {
     size_t altstack_size;
     int64_t lost_at;            /* when its P was given to another thread; 0: it has one, or none is due */
     char who[160];              /* the process that held it */
+    uint64_t traced;            /* the message that a trace hook is called for */
     otp__node *copying;         /* user bytes are being copied: a fault here is the process's, and this node is freed */
     otp__fault fault;
+    otp__ctx walk;              /* where the fault handler goes on when its own walk over the stack faults */
+    bool walking, walk_lost;
     bool quit;
 #ifdef OTP_PREEMPT
     sigset_t mask;              /* the signals it usually blocks */
@@ -1960,6 +2070,8 @@ static struct otp__rt {
     char *slab_at, *slab_end;
     otp__spin guest_lock;
     otp__mem guest_mem;
+    otp__spin reserve_lock;
+    otp__node *reserve;
     otp__timer *guest_timers_free;
     /* stacks */
     otp__spin stack_lock;
@@ -1985,7 +2097,7 @@ static struct otp__rt {
     bool monitor_up;
     _Atomic(otp__sched *) main_sched;
     otp__thread *main_thread;
-    int main_event;
+    int main_event[2];          /* what otp_poll_fd gives, and where to write */
     bool main_event_up, forked;
     uint64_t ref_base;          /* references go on over restarts */
     atomic_uint stop, closing, outside;     /* closing: schedulers are about to be freed */
@@ -1996,6 +2108,7 @@ static struct otp__rt {
     uint32_t name_cap, name_count;
     /* the rest */
     _Atomic(uint64_t) guest_ref, guest_rng;
+    _Atomic(uint64_t) ticks;    /* the last ones given in the deterministic mode */
     int (*route)(otp_pid, int, const void *, size_t, void *);
     void *route_arg;
     void (*at_exit[8])(otp_pid, void *);
@@ -2004,6 +2117,9 @@ static struct otp__rt {
     atomic_uint app_done;
     bool app_failed;
     bool deadlocked;
+    bool directing;             /* the director is being asked */
+    const otp_director *director;
+    size_t carved[OTP__CLASSES];    /* blocks made of slabs so far; under slab_lock */
 } otp__rt;
 
 /* The thread-local pointer to T is read whole, by volatile asm where possible: a compiler would otherwise keep
@@ -2055,6 +2171,23 @@ static int otp__fd_poll(otp__sched *s, int64_t ms);
 static void otp__fd_counted(otp__proc *p, bool on);
 static void otp__wake(otp__sched *s);
 static int otp__deadlock_report(otp__proc *except);
+static void otp__survey_answer(otp__node *n, otp__proc *p);
+static otp__proc *otp__choose_directed(otp__sched *s);
+static bool otp__idle_directed(otp__sched *s);
+static otp__thread *otp__directed_turn(otp__thread *t, enum otp_point point);
+static bool otp__refused_slow(const char *what);
+static void otp__event(enum otp_event what, uint64_t who, uint64_t other, int n, const char *text);
+
+/* Before a lock-free step that meets others; see 4.30. */
+#ifdef OTP_STEPS
+static void otp__step(otp__sched *s);
+#define OTP__STEP(s) otp__step(s)
+#else
+#define OTP__STEP(s) ((void)0)
+#endif
+
+/* Whether a director lets an allocation fail. */
+OTP__INLINE bool otp__refused(const char *what) { return otp__unlikely(otp__get(&otp__rt.slow)) && otp__refused_slow(what); }
 
 /* -- 4.4 clock ------------------------------------------------------------------------------------------
    >> clock   A P keeps a pair (counter, ns) that is at most a millisecond old; between refreshes the cycle counter
@@ -2168,7 +2301,7 @@ OTP__INLINE unsigned otp__class_of(size_t size)
 
 static void *otp__map_slab(bool huge)
 {
-    char *m = mmap(NULL, OTP__SLAB * 2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *m = mmap(NULL, OTP__SLAB * 2, PROT_READ | PROT_WRITE, OTP__MAP_LARGE, -1, 0);
     if (m == MAP_FAILED) return NULL;
     char *a = (char *)(((uintptr_t)m + OTP__SLAB - 1) & ~(uintptr_t)(OTP__SLAB - 1));
     if (a > m) (void)munmap(m, (size_t)(a - m));
@@ -2207,6 +2340,7 @@ static OTP__NOINLINE otp__chain *otp__mem_chain(unsigned cls)
     size_t n = (size_t)(otp__rt.slab_end - at) / bytes;
     if (n > OTP__CHAIN) n = OTP__CHAIN;
     otp__rt.slab_at = at + n * bytes;
+    otp__rt.carved[cls] += n;
     otp__unlock(&otp__rt.slab_lock);
     for (size_t i = 0; i < n; i++)
         ((otp__chain *)(void *)(at + i * bytes))->next =
@@ -2310,17 +2444,35 @@ OTP__INLINE void otp__mem_put(otp__sched *s, void *block, unsigned cls)
 #endif
 }
 
+/* Large blocks, 16-aligned also where malloc aligns to 8 only: 32-bit machines. */
+static void *otp__big_get(size_t bytes)
+{
+    if (_Alignof(max_align_t) >= 16) return OTP_MALLOC(bytes);
+    char *raw = bytes < SIZE_MAX - 16 ? OTP_MALLOC(bytes + 16) : NULL;
+    if (!raw) return NULL;
+    char *block = (char *)(((uintptr_t)raw + 16) & ~(uintptr_t)15);
+    ((void **)(void *)block)[-1] = raw;
+    return block;
+}
+
+static void otp__big_put(void *block)
+{
+    if (_Alignof(max_align_t) >= 16) OTP_FREE(block);
+    else OTP_FREE(((void **)block)[-1]);
+}
+
 /* Blocks of any size whose size the caller remembers. */
 static void *otp__new(otp__sched *s, size_t bytes)
 {
     unsigned cls = otp__class_of(bytes);
-    return cls == OTP__CLASS_BIG ? OTP_MALLOC(bytes) : otp__mem_get(s, cls);
+    if (otp__refused("block")) return NULL;
+    return cls == OTP__CLASS_BIG ? otp__big_get(bytes) : otp__mem_get(s, cls);
 }
 
 static void otp__delete(otp__sched *s, void *block, size_t bytes)
 {
     unsigned cls = otp__class_of(bytes);
-    if (cls == OTP__CLASS_BIG) OTP_FREE(block);
+    if (cls == OTP__CLASS_BIG) otp__big_put(block);
     else otp__mem_put(s, block, cls);
 }
 
@@ -2349,6 +2501,7 @@ static void otp__mem_flush(otp__mem *mem)
 enum { OTP__GUARD_MADVISE, OTP__GUARD_MPROTECT, OTP__GUARD_NONE };
 #define OTP__STACK_HOT 32u      /* stacks a P keeps */
 #define OTP__STACK_GROUP 16u
+#define OTP__STACK_MAX ((SIZE_MAX >> (sizeof(size_t) > 4 ? 24 : 2)) + 1)    /* 1 TiB, or 1 GiB */
 #define OTP__STACK_KEEP 16384u  /* bytes of a cached stack that stay resident */
 
 static void otp__stack_start(void)
@@ -2408,7 +2561,7 @@ static OTP__NOINLINE otp__stack *otp__stack_new(size_t size)
 {
     size_t guard = otp__rt.guard;
     size_t all = size + guard;
-    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    int flags = OTP__MAP_LARGE | OTP__MAP_STACK;
     if (size != otp__rt.opts.stack_size) {
         char *m = mmap(NULL, all, PROT_READ | PROT_WRITE, flags, -1, 0);
         if (m == MAP_FAILED) return NULL;
@@ -2458,6 +2611,19 @@ static void otp__stack_resize(size_t old)
 
 OTP__INLINE char *otp__stack_top(otp__stack *k) { return (char *)k; }
 
+/* Which of these pages are in memory; false where that cannot be asked. */
+static bool otp__stack_resident(char *at, size_t bytes, unsigned char *vec)
+{
+#ifdef __OpenBSD__
+    (void)at;
+    (void)bytes;
+    (void)vec;
+    return false;
+#else
+    return mincore(at, bytes, (void *)vec) == 0;
+#endif
+}
+
 /* How many bytes below the end of the mapping are resident, counted from the deepest touched page. */
 static size_t otp__stack_used(otp__stack *k)
 {
@@ -2465,11 +2631,7 @@ static size_t otp__stack_used(otp__stack *k)
     for (char *at = k->base; at < k->base + k->size;) {
         size_t n = (size_t)(k->base + k->size - at) / otp__rt.page;
         if (n > sizeof vec) n = sizeof vec;
-#ifdef __linux__
-        if (mincore(at, n * otp__rt.page, vec) != 0) return 0;
-#else
-        if (mincore(at, n * otp__rt.page, (void *)vec) != 0) return 0;
-#endif
+        if (!otp__stack_resident(at, n * otp__rt.page, vec)) return 0;
         for (size_t i = 0; i < n; i++)
             if (vec[i] & 1) return (size_t)(k->base + k->size - at) - i * otp__rt.page;
         at += n * otp__rt.page;
@@ -2483,7 +2645,7 @@ static void otp__stack_trim(otp__stack *k)
     if (k->size <= OTP__STACK_KEEP) return;
     unsigned char vec[4] = { 0 };   /* frames grow page by page: the next few tell */
     char *at = k->base + k->size - OTP__STACK_KEEP - 4 * otp__rt.page;
-    if (at < k->base || mincore(at, 4 * otp__rt.page, (void *)vec) != 0 || ((vec[0] | vec[1] | vec[2] | vec[3]) & 1))
+    if (at < k->base || !otp__stack_resident(at, 4 * otp__rt.page, vec) || ((vec[0] | vec[1] | vec[2] | vec[3]) & 1))
         (void)madvise(k->base, k->size - OTP__STACK_KEEP, MADV_DONTNEED);
 }
 
@@ -2799,20 +2961,53 @@ OTP__INLINE otp__proc *otp__q_pop(otp__queue *q)
 
 OTP__INLINE void otp__len_add(otp__sched *s, int n) { otp__put_rlx(&s->len, otp__get(&s->len) + (unsigned)n); }
 
+#ifdef OTP__LINUX
+/* What the kernel reads: on 32-bit machines time_t may be wider than in the old call. No <linux/futex.h>: musl's
+   compiler wrapper does not see the kernel's headers. */
+#if !defined(SYS_futex) || (defined(__x86_64__) && defined(__ILP32__))
+typedef struct timespec otp__futex_time;
+#else
+typedef struct otp__futex_time { long tv_sec, tv_nsec; } otp__futex_time;
+#endif
+#ifdef SYS_futex
+#define OTP__SYS_FUTEX SYS_futex
+#else
+#define OTP__SYS_FUTEX SYS_futex_time64
+#endif
+#else
+/* No futex: words share a few conditions. Who is woken for another's word looks at its own and sleeps again. */
+typedef struct otp__bed { pthread_mutex_t lock; pthread_cond_t wake; } otp__bed;
+#define OTP__BED { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER }
+static otp__bed otp__beds[8] = { OTP__BED, OTP__BED, OTP__BED, OTP__BED, OTP__BED, OTP__BED, OTP__BED, OTP__BED };
+static otp__bed *otp__bed_of(atomic_uint *word) { return &otp__beds[(uintptr_t)word / 64 % 8]; }
+#endif
+
 static int otp__futex_wait(atomic_uint *word, unsigned value, int64_t ns)
 {
 #ifdef OTP__LINUX
-    struct timespec ts;
+    otp__futex_time ts = { 0, 0 };
     if (ns >= 0) {
-        ts.tv_sec = (time_t)(ns / 1000000000);
+        if (ns > INT64_C(1000000000000000000)) ns = INT64_C(1000000000000000000);     /* 30 years; fits 32 bits */
+        ts.tv_sec = (long)(ns / 1000000000);
         ts.tv_nsec = (long)(ns % 1000000000);
     }
-    return (int)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, ns >= 0 ? &ts : NULL, NULL, 0);
+    return (int)syscall(OTP__SYS_FUTEX, word, 128 /* FUTEX_WAIT_PRIVATE */, value, ns >= 0 ? &ts : NULL, NULL, 0);
 #else
-    /* no futex: sleep in short steps */
-    struct timespec ts = { 0, 200000 };
-    if (ns >= 0 && ns < ts.tv_nsec) ts.tv_nsec = (long)ns;
-    if (otp__get_acq(word) == value) (void)nanosleep(&ts, NULL);
+    otp__bed *b = otp__bed_of(word);
+    struct timespec ts;
+    if (ns > 1000000000) ns = 1000000000;   /* the clock of conditions may be set back: look again now and then */
+    if (ns >= 0) {
+        (void)clock_gettime(CLOCK_REALTIME, &ts);
+        ns += ts.tv_nsec;
+        ts.tv_sec += (time_t)(ns / 1000000000);
+        ts.tv_nsec = (long)(ns % 1000000000);
+    }
+    (void)pthread_mutex_lock(&b->lock);
+    if (otp__get_seq(word) == value) {
+        if (ns >= 0) (void)pthread_cond_timedwait(&b->wake, &b->lock, &ts);
+        else (void)pthread_cond_wait(&b->wake, &b->lock);
+    }
+    (void)pthread_mutex_unlock(&b->lock);
     return 0;
 #endif
 }
@@ -2820,10 +3015,42 @@ static int otp__futex_wait(atomic_uint *word, unsigned value, int64_t ns)
 static void otp__futex_wake(atomic_uint *word)
 {
 #ifdef OTP__LINUX
-    (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    (void)syscall(OTP__SYS_FUTEX, word, 129 /* FUTEX_WAKE_PRIVATE */, 1, NULL, NULL, 0);
 #else
-    (void)word;
+    otp__bed *b = otp__bed_of(word);
+    (void)pthread_mutex_lock(&b->lock);     /* nobody is between its look at the word and its sleep */
+    (void)pthread_cond_broadcast(&b->wake);
+    (void)pthread_mutex_unlock(&b->lock);
 #endif
+}
+
+/* An fd that others make readable: [0] to wait for, [1] to write to. */
+static bool otp__event_make(int fds[2])
+{
+#ifdef OTP__LINUX
+    fds[0] = fds[1] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return fds[0] >= 0;
+#else
+    if (pipe(fds) != 0) {
+        fds[0] = fds[1] = -1;
+        return false;
+    }
+    for (int i = 0; i < 2; i++)
+        if (fcntl(fds[i], F_SETFD, FD_CLOEXEC) != 0 || fcntl(fds[i], F_SETFL, O_NONBLOCK) != 0) return false;
+    return true;
+#endif
+}
+
+static void otp__event_set(const int fds[2])
+{
+    uint64_t one = 1;
+    if (write(fds[1], &one, sizeof one) < 0) return;    /* full: it is readable anyway */
+}
+
+static void otp__event_clear(const int fds[2])
+{
+    uint64_t all[64];
+    while (read(fds[0], all, sizeof all) == (ssize_t)sizeof all) continue;
 }
 
 /* Threads that are not ours touch schedulers only between these two: a stop waits for them before it frees any. A pair:
@@ -2845,10 +3072,7 @@ static void otp__inject_in(otp__proc *p)
         do p->qn = head;
         while (!otp__cas_weak(&m->inbox, &head, p, memory_order_seq_cst));
         if (otp__get_seq(&m->sleeping)) otp__wake(m);
-#ifdef OTP__LINUX
-        uint64_t one = 1;
-        if (otp__rt.main_event >= 0 && write(otp__rt.main_event, &one, sizeof one) < 0) return;
-#endif
+        if (otp__rt.main_event_up) otp__event_set(otp__rt.main_event);
         return;
     }
     otp__lock(&otp__rt.inject_lock);
@@ -2878,6 +3102,24 @@ static void otp__enqueue(otp__sched *s, otp__proc *p, int queue)
     }
     otp__q_push(&s->q[queue], p);
     otp__len_add(s, 1);
+}
+
+#define OTP__TRACE(hook, ...)                                                                                \
+    do {                                                                                                    \
+        const otp_trace_hooks *otp__h = otp__get_acq(&otp__rt.trace);                                       \
+        if (otp__unlikely(otp__h != NULL) && otp__h->hook) otp__h->hook(__VA_ARGS__, otp__h->arg);          \
+    } while (0)
+
+/* For a message: the hook can ask which one. */
+static OTP__COLD void otp__trace_message(otp__node *n, uint64_t to, bool sent)
+{
+    const otp_trace_hooks *h = otp__get_acq(&otp__rt.trace);
+    if (!h || !(sent ? h->send : h->receive)) return;
+    otp__thread *t = otp__self_thread();
+    if (t) t->traced = (uint64_t)(uintptr_t)n;
+    if (sent) h->send(n->m.from, (otp_pid){ to }, n->m.tag, n->m.size, h->arg);
+    else h->receive((otp_pid){ to }, n->m.from, n->m.tag, n->m.size, h->arg);
+    if (t) t->traced = 0;
 }
 
 static OTP__NOINLINE void otp__make_runnable_slow(otp__sched *s, otp__proc *p)
@@ -2947,6 +3189,7 @@ OTP__INLINE otp__proc *otp__yielded_pop(otp__sched *s)
 static otp__proc *otp__choose_det(otp__sched *s)
 {
     if (otp__get(&s->len) == 0) return NULL;    /* nothing to choose: nothing is drawn, so that runs repeat */
+    if (otp__rt.director) return otp__choose_directed(s);
     for (otp__proc *p; (p = otp__fresh_pop(s, true)) != NULL;) otp__q_push(&s->q[OTP__Q_WOKEN], p);
     for (otp__proc *p; (p = otp__q_pop(&s->q[OTP__Q_YIELDED])) != NULL;) otp__q_push(&s->q[OTP__Q_WOKEN], p);
     if (otp__rng_next(&s->rng) % 8 == 0)
@@ -3131,21 +3374,10 @@ static bool otp__inject_take(otp__sched *s)
       sender that finds CLOSED, by the receiver that drops, and by the last drain of an ending process.
    7. A newer incarnation writes its generation first, then opens the head with a release store.
    No fence and no sequentially consistent order is needed here, except that exit's exchange and register's check of
-   the head form a pair of their own (4.15). */
+   the head form a pair of their own (4.15). tests/models/ runs this code through all interleavings of small instances:
+   models mailbox*, sigwait, hint*, reuse* and names. */
 
 OTP__INLINE otp__node *otp__head_list(uintptr_t h) { return (otp__node *)(h & ~OTP__HEAD_BITS); }
-
-/* The frames that a process will be in when it goes on: it often does so within nanoseconds. */
-OTP__INLINE void otp__prefetch_stack(otp__stack *k)
-{
-    if (!k) return;
-    char *top = (char *)k;
-    __builtin_prefetch(top);
-    __builtin_prefetch(top - 64);
-    __builtin_prefetch(top - 128);
-    __builtin_prefetch(top - 192);
-    __builtin_prefetch(top - 256);
-}
 
 /* Hands a node over. False when the receiver is dead: the node is still the caller's. */
 OTP__INLINE bool otp__push(otp__sched *s, otp__proc *p, otp__node *n)
@@ -3156,7 +3388,7 @@ OTP__INLINE bool otp__push(otp__sched *s, otp__proc *p, otp__node *n)
             if (otp__cas_weak(&p->head, &h, OTP__EMPTY, memory_order_acq_rel)) {   /* acquire: its private fields */
                 p->handed = n;
                 n->next = NULL;
-                otp__prefetch_stack(p->stack);
+                __builtin_prefetch(p->stack);      /* its context: it often goes on within nanoseconds */
                 otp__make_runnable(s, p);
                 return true;
             }
@@ -3197,6 +3429,7 @@ static void otp__hint(otp__sched *s, uint64_t pid)
         if (h == OTP__PARKED || (h & 3) == OTP__SIGWAIT) {
             uintptr_t awake = h == OTP__PARKED ? OTP__EMPTY : (uintptr_t)otp__head_list(h);
             if (otp__cas_weak(&p->head, &h, awake, memory_order_acq_rel)) {
+                OTP__TRACE(wake, (otp_pid){ pid });
                 otp__make_runnable(s, p);
                 return;
             }
@@ -3229,7 +3462,7 @@ OTP__INLINE otp__node *otp__node_fill(otp__node *n, unsigned cls, uint64_t from,
 OTP__INLINE otp__node *otp__node_new(otp__sched *s, uint64_t from, uint64_t to, int tag, unsigned kind, size_t size)
 {
     unsigned cls = otp__likely(size <= 8) ? OTP__CLASS_WORD : otp__class_of(otp__node_bytes(size));
-    otp__node *n = otp__unlikely(cls == OTP__CLASS_BIG) ? OTP_MALLOC(otp__node_bytes(size)) : otp__mem_get(s, cls);
+    otp__node *n = otp__unlikely(cls == OTP__CLASS_BIG) ? otp__big_get(otp__node_bytes(size)) : otp__mem_get(s, cls);
     if (otp__unlikely(!n)) return NULL;
     return otp__node_fill(n, cls, from, to, tag, kind, size);
 }
@@ -3245,14 +3478,15 @@ struct otp_shared { atomic_uint refs; size_t size; _Alignas(16) char data[]; };
 static void otp__shared_unref(otp_shared *sh)
 {
     /* release: our reads are done before the last one frees; acquire: they all are before we free */
-    if (atomic_fetch_sub_explicit(&sh->refs, 1, memory_order_acq_rel) == 1) OTP_FREE(sh);
+    if (atomic_fetch_sub_explicit(&sh->refs, 1, memory_order_acq_rel) == 1) otp__big_put(sh);
 }
 
-struct otp__block { otp__block *next, *prev; size_t size; uint32_t cls, magic; };   /* 32 bytes; the data follows */
+/* 32 bytes; the data follows. */
+struct otp__block { _Alignas(16) otp__block *next; otp__block *prev; size_t size; uint32_t cls, magic; };
 
 static void otp__block_delete(otp__sched *s, otp__block *b)
 {
-    if (b->cls == OTP__CLASS_BIG) OTP_FREE(b);
+    if (b->cls == OTP__CLASS_BIG) otp__big_put(b);
     else otp__mem_put(s, b, b->cls);
 }
 
@@ -3263,19 +3497,84 @@ static OTP__NOINLINE void otp__node_payload_free(otp__sched *s, otp__node *n)
         otp__shared_unref((otp_shared *)(void *)((char *)(uintptr_t)n->m.data - offsetof(otp_shared, data)));
 }
 
+/* When memory is out, processes end, and that must be told to those who wait for it: these nodes are kept for it. */
+#define OTP__RESERVE_NODES 256u
+#define OTP__RESERVE_BYTES ((size_t)256)
+
+static bool otp__reserve_start(void)
+{
+    static bool up;
+    if (up) return true;
+    char *block = OTP_MALLOC(OTP__RESERVE_NODES * OTP__RESERVE_BYTES);  /* for the life of the program */
+    if (!block) return false;
+    for (unsigned i = 0; i < OTP__RESERVE_NODES; i++) {
+        otp__node *n = (otp__node *)(void *)(block + i * OTP__RESERVE_BYTES);
+        n->next = otp__rt.reserve;
+        otp__rt.reserve = n;
+    }
+    return up = true;
+}
+
+static OTP__COLD otp__node *otp__reserve_take(void)
+{
+    otp__lock(&otp__rt.reserve_lock);
+    otp__node *n = otp__rt.reserve;
+    if (n) otp__rt.reserve = n->next;
+    otp__unlock(&otp__rt.reserve_lock);
+    return n;
+}
+
+static OTP__COLD void otp__reserve_put(otp__node *n)
+{
+    otp__lock(&otp__rt.reserve_lock);
+    n->next = otp__rt.reserve;
+    otp__rt.reserve = n;
+    otp__unlock(&otp__rt.reserve_lock);
+}
+
+static OTP__NOINLINE void otp__node_free_big(otp__node *n)
+{
+    if (n->m.flags & OTP__F_RESERVE) otp__reserve_put(n);
+    else otp__big_put(n);
+}
+
 OTP__INLINE void otp__node_free(otp__sched *s, otp__node *n)
 {
     if (otp__unlikely(n->m.flags & (OTP__F_MOVED | OTP__F_SHARED))) otp__node_payload_free(s, n);
     unsigned cls = (n->m.flags >> OTP__F_CLASS_SHIFT) & 0xff;
-    if (otp__unlikely(cls == OTP__CLASS_BIG)) OTP_FREE(n);
+    if (otp__unlikely(cls == OTP__CLASS_BIG)) otp__node_free_big(n);
     else otp__mem_put(s, n, cls);
 }
 
-/* Sends a signal without a payload. False when memory is out. */
+static OTP__COLD otp__node *otp__reserve_node(uint64_t from, uint64_t to, int tag, unsigned kind)
+{
+    otp__node *n = otp__reserve_take();
+    if (!n) return NULL;
+    n->to = to;
+    n->m.tag = tag;
+    n->m.flags = kind | OTP__CLASS_BIG << OTP__F_CLASS_SHIFT | OTP__F_RESERVE;
+    n->m.from.id = from;
+    n->m.ref.id = 0;
+    n->m.size = 0;
+    n->m.data = (char *)n + 64;
+    return n;
+}
+
+/* A signal that has no way to fail: answers, and what takes back an earlier one. */
+static otp__node *otp__node_sure(otp__sched *s, uint64_t from, uint64_t to, int tag, unsigned kind)
+{
+    otp__node *n = otp__node_new(s, from, to, tag, kind, 0);
+    return otp__likely(n != NULL) ? n : otp__reserve_node(from, to, tag, kind);
+}
+
+/* Sends a signal without a payload. False when memory is out; the requests, which can tell it, leave the reserve alone. */
 static bool otp__signal(otp__sched *s, uint64_t from, uint64_t to, unsigned kind, uint64_t ref)
 {
     otp__proc *p = otp__find(to);
-    otp__node *n = otp__node_new(s, from, to, 0, kind, 0);
+    if (otp__unlikely(otp__get(&otp__rt.slow))) otp__event(OTP_EVENT_SIGNAL, from, to, (int)kind, NULL);
+    OTP__STEP(s);
+    bool request = kind == OTP__K_LINK || kind == OTP__K_MONITOR;
+    otp__node *n = request ? otp__node_new(s, from, to, 0, kind, 0) : otp__node_sure(s, from, to, 0, kind);
     if (!n) return false;
     n->m.ref.id = ref;
     if (!p || !otp__push(s, p, n)) otp__undeliverable(s, n);
@@ -3299,14 +3598,38 @@ static otp__node *otp__why_node(otp__sched *s, uint64_t from, uint64_t to, int t
     return n;
 }
 
-/* Sends an exit or down signal. Out of memory here would leave somebody waiting for ever: the program ends. */
+/* The same from the reserve; NULL when that is used up, too. A text is cut to what fits. */
+static OTP__COLD otp__node *otp__why_reserve(uint64_t from, uint64_t to, int tag, unsigned kind, const otp_reason *r)
+{
+    otp__node *n = otp__reserve_node(from, to, tag, kind);
+    if (!n) return NULL;
+    otp__why *w = (otp__why *)(uintptr_t)n->m.data;
+    w->r = *r;
+    w->name = NULL;
+    n->m.size = sizeof *w;
+    if (r->text) {
+        size_t room = OTP__RESERVE_BYTES - 64 - sizeof *w, text = strlen(r->text);
+        if (text >= room) text = room - 1;
+        char *copy = memcpy(w + 1, r->text, text);
+        copy[text] = 0;
+        w->r.text = copy;
+        n->m.size += text + 1;
+    }
+    return n;
+}
+
+/* Sends an exit or down signal. When the reserve is used up as well, somebody would wait for ever: the program ends. */
 static void otp__signal_why(otp__sched *s, uint64_t from, uint64_t to, unsigned kind, unsigned flags, uint64_t ref,
                             const otp_reason *r)
 {
     otp__proc *p = otp__find(to);
+    if (otp__unlikely(otp__get(&otp__rt.slow))) otp__event(OTP_EVENT_SIGNAL, from, to, (int)kind, NULL);
     if (!p) return;     /* exit and down signals ask for no answer */
-    otp__node *n = otp__why_node(s, from, to, kind == OTP__K_DOWN ? OTP_DOWN : OTP_EXIT, kind | flags, r, NULL);
-    if (!n) {
+    OTP__STEP(s);
+    int tag = kind == OTP__K_DOWN ? OTP_DOWN : OTP_EXIT;
+    otp__node *n = otp__why_node(s, from, to, tag, kind | flags, r, NULL);
+    if (otp__unlikely(!n)) n = otp__why_reserve(from, to, tag, kind | flags, r);
+    if (otp__unlikely(!n)) {
         otp__log(OTP_LOG_ERROR, "out of memory for an exit signal: giving up");
         OTP_ABORT();
         return;
@@ -3323,9 +3646,12 @@ static void otp__undeliverable(otp__sched *s, otp__node *n)
     switch (n->m.flags & OTP__K_MASK) {
     case OTP__K_LINK: otp__signal_why(s, to, from, OTP__K_EXIT, OTP__F_LINKED | OTP__F_NOPROC, 0, &noproc); break;
     case OTP__K_UNLINK: (void)otp__signal(s, to, from, OTP__K_UNLINK_ACK, ref); break;
+    case OTP__K_ASK:
+        if (n->m.size) otp__survey_answer(n, NULL);     /* only those of otp_survey bring something along */
+        else otp__signal_why(s, to, from, OTP__K_DOWN, 0, ref, &noproc);
+        break;
     case OTP__K_MONITOR:
-    case OTP__K_SUSPEND:
-    case OTP__K_ASK: otp__signal_why(s, to, from, OTP__K_DOWN, 0, ref, &noproc); break;
+    case OTP__K_SUSPEND: otp__signal_why(s, to, from, OTP__K_DOWN, 0, ref, &noproc); break;
     case OTP__K_MSG:
         if (n->m.flags & OTP__F_CALL) otp__signal_why(s, to, from, OTP__K_DOWN, 0, ref, &noproc);
         break;
@@ -3351,15 +3677,19 @@ static void otp__undeliverable(otp__sched *s, otp__node *n)
    3. Taker reads 0 (acquire, pairs with T's release on the way out: all T did to P is visible), then CAS ASKED -> GONE
       or BORROWED. If T entered meanwhile it has put 0 and the CAS fails. Otherwise P is the taker's, with all its data,
       and T, on its way in, sees GONE or BORROWED.
-   4. BORROWED ends with a release store of 0, which T waits for with acquire. GONE is ended by T itself, once it is a
-      spare. So T's plain uses of P are ordered against the taker's in all cases.
+   4. BORROWED ends with a release store of 0, which T reads with acquire, whether it waited for it or finds it over:
+      a whole loan may pass between two looks of T. GONE is ended by T itself, once it is a spare. So T's plain uses of
+      P are ordered against the taker's in all cases.
+   Checked by the models borrow*, replace and borrow_replace of tests/models/.
    Where there is no membarrier every entry pays a fence (OTP__STEAL_FENCE makes steal never 0). ThreadSanitizer
    does not know membarrier: there both sides use sequentially consistent operations. */
 
 #if OTP__TSAN
 #define OTP__DOOR memory_order_seq_cst
+#define OTP__DOOR_LOOK memory_order_seq_cst
 #else
 #define OTP__DOOR memory_order_relaxed
+#define OTP__DOOR_LOOK memory_order_acquire     /* step 4 */
 #endif
 
 static void otp__membarrier(void)
@@ -3381,7 +3711,7 @@ static OTP__NOINLINE otp__thread *otp__in_slow(otp__thread *t)
         unsigned v = otp__get_acq(&t->steal), kind = v & OTP__STEAL_MASK;
         if (kind == OTP__STEAL_NONE) return t;
         if (kind == OTP__STEAL_ASKED) {
-            if (otp__cas(&t->steal, &v, v & ~(unsigned)OTP__STEAL_MASK, memory_order_acq_rel)) return t;
+            if (otp__cas(&t->steal, &v, v & OTP__STEAL_FENCE, memory_order_acq_rel)) return t;
         } else if (kind == OTP__STEAL_BORROWED) {
             otp__pause();
         } else {    /* gone: leave the process to whoever has a P, and become a spare */
@@ -3406,7 +3736,7 @@ OTP__INLINE otp__thread *otp__in(void)
     if (otp__unlikely(!t)) t = otp__guest_thread();
     atomic_store_explicit(&t->in_rt, 1, OTP__DOOR);
     atomic_signal_fence(memory_order_seq_cst);
-    if (otp__unlikely(atomic_load_explicit(&t->steal, OTP__DOOR) != 0)) t = otp__in_slow(t);
+    if (otp__unlikely(atomic_load_explicit(&t->steal, OTP__DOOR_LOOK) != 0)) t = otp__in_slow(t);
     return t;
 }
 
@@ -3428,7 +3758,7 @@ OTP__INLINE void otp__out(otp__thread *t)
    >> loop   The loop runs on a leased stack. It calls a new process on that very stack; when the process blocks, the
    stack stays behind with it and the loop starts again on another. A suspended process is gone to by dropping the
    loop's own stack. Nothing is live across the call of a process but the stack's own handle k: thread and scheduler
-   may be others afterwards. */
+   may be others afterwards. Who arrives parks who left: models loop* and blocking of tests/models/. */
 
 OTP__INLINE void otp__trace_sched(otp__sched *s, otp__proc *p, bool in)
 {
@@ -3443,7 +3773,10 @@ OTP__INLINE void otp__trace_sched(otp__sched *s, otp__proc *p, bool in)
 /* What becomes of a process that left its stack: parked only now, with its context saved (4.10, step 3). */
 static OTP__NOINLINE void otp__commit_slow(otp__sched *s, otp__proc *p)
 {
-    if (otp__unlikely(otp__get(&otp__rt.slow))) otp__trace_sched(s, p, false);
+    if (otp__unlikely(otp__get(&otp__rt.slow))) {
+        otp__trace_sched(s, p, false);
+        if (s->pend_act <= OTP__ACT_SIGWAIT) otp__event(OTP_EVENT_WAIT, otp__pid(p), 0, 0, NULL);
+    }
     switch (s->pend_act) {
     case OTP__ACT_PARK:
     case OTP__ACT_SIGWAIT: {
@@ -3536,7 +3869,8 @@ OTP__INLINE void otp__turn_begin(otp__proc *p)
 /* What only tracing and the deterministic mode want at the begin of a turn. */
 static OTP__NOINLINE void otp__slow_turn(otp__sched *s, otp__proc *p)
 {
-    if (otp__rt.det) p->turn = p->reds + 1 + (uint32_t)(otp__rng_next(&s->rng) % 24);
+    if (otp__rt.director && otp__rt.det) p->turn = p->reds + 1;      /* each call is a point where it may end */
+    else if (otp__rt.det) p->turn = p->reds + 1 + (uint32_t)(otp__rng_next(&s->rng) % 24);
     otp__trace_sched(s, p, true);
 }
 
@@ -3720,6 +4054,7 @@ static OTP__NOINLINE otp__thread *otp__turn_over(otp__thread *t)
         return t;
     }
     otp__sched *s = t->p;
+    if (otp__unlikely(otp__rt.det && otp__rt.director)) return otp__directed_turn(t, OTP_POINT_CALL);
     if (!otp__rt.det) {
         otp__periodic(s);
         if (otp__unlikely(otp__get(&s->attn))) otp__attend(s);
@@ -3835,7 +4170,7 @@ static void otp__mask_note(otp__thread *t) { (void)t; }
    CANCELLED; only the winner of the CAS away from ARMED may act on it, so a cancel from another P that succeeds means
    that the message never comes. Only the wheel's P unlinks: what others cancelled is swept when it is half of the
    wheel. Timers cascade to the front of a slot, since they are older than what was put there directly: equal
-   deadlines fire in the order of their start. */
+   deadlines fire in the order of their start. Who wins is checked by the models timer* of tests/models/. */
 
 #define OTP__TIMER_REF ((uint64_t)1 << 63)
 #define OTP__BY_NAME UINT64_MAX         /* otp__timer.to: the name is looked up when it fires */
@@ -3893,6 +4228,7 @@ static OTP__NOINLINE otp__timer *otp__timer_carve(uint32_t want)
 OTP__INLINE otp__timer *otp__timer_new(otp__sched *s)
 {
     otp__timer *tm;
+    if (otp__refused("timer")) return NULL;
     if (otp__unlikely(!s)) {
         otp__lock(&otp__rt.guest_lock);
         tm = otp__rt.guest_timers_free;
@@ -4074,10 +4410,14 @@ OTP__INLINE int64_t otp__due_ms(int64_t ns) { return (ns + 999999) / 1000000; }
 
 /* Has process p, which is the caller's, look again at `deadline` (ns) or soon after. At most one entry per process
    is armed unless an earlier one is needed; entries are never cancelled, a late one only hints. */
-static OTP__NOINLINE void otp__arm_slow(otp__sched *s, otp__proc *p, int64_t deadline, int64_t now)
+/* False when memory is out: then the caller must not park, but look again and again. */
+static OTP__NOINLINE bool otp__arm_slow(otp__sched *s, otp__proc *p, int64_t deadline, int64_t now)
 {
     otp__timer *tm = otp__timer_new(s);
-    if (!tm) return;    /* without memory a timeout comes late, with whatever wakes the process */
+    if (otp__unlikely(!tm)) {
+        if (otp__rt.det) s->vnow += 1000000;    /* virtual time would stand still */
+        return false;
+    }
     otp__put_rlx(&tm->due, otp__due_ms(deadline));
     otp__put_rlx(&tm->to, otp__pid(p));
     tm->node = NULL;
@@ -4086,12 +4426,13 @@ static OTP__NOINLINE void otp__arm_slow(otp__sched *s, otp__proc *p, int64_t dea
     p->armed = deadline;
     if (otp__unlikely(s->main)) otp__timer_inject(tm);
     else otp__timer_insert(s, tm, now);
+    return true;
 }
 
-OTP__INLINE void otp__arm(otp__sched *s, otp__proc *p, int64_t deadline, int64_t now)
+OTP__INLINE bool otp__arm(otp__sched *s, otp__proc *p, int64_t deadline, int64_t now)
 {
-    if (p->armed > now && p->armed <= deadline && !otp__rt.det) return;
-    otp__arm_slow(s, p, deadline, now);
+    if (p->armed > now && p->armed <= deadline && !otp__rt.det) return true;
+    return otp__arm_slow(s, p, deadline, now);
 }
 
 static int otp__name_find(const char *name, uint64_t *pid);
@@ -4110,7 +4451,8 @@ static void otp__timer_fire(otp__sched *s, otp__timer *tm)
     unsigned state = otp__get_acq(&tm->state);
     if ((state & 3) != OTP__TIMER_ARMED ||
         !otp__cas(&tm->state, &state, (state & ~3u) | OTP__TIMER_FIRED, memory_order_acq_rel)) {
-        atomic_fetch_sub_explicit(&s->wheel.cancelled, 1, memory_order_relaxed);
+        /* one that was cancelled on its way here was not counted; only we count down */
+        if (otp__get(&s->wheel.cancelled)) atomic_fetch_sub_explicit(&s->wheel.cancelled, 1, memory_order_relaxed);
         otp__timer_free(s, tm);
         return;
     }
@@ -4122,6 +4464,7 @@ static void otp__timer_fire(otp__sched *s, otp__timer *tm)
         }
         int64_t ns = otp__get(&tm->due) * 1000000;
         if (ns > s->vnow) s->vnow = ns;
+        otp__event(OTP_EVENT_TIMER, to == OTP__BY_NAME ? 0 : to, 0, tm->node ? tm->node->m.tag : OTP_AFTER, NULL);
     }
     if (!tm->node) {
         otp__hint(s, to);
@@ -4445,8 +4788,9 @@ static bool otp__name_grow(void)
 /* `unborn`: the process is not open yet and belongs to the caller. */
 static int otp__name_set(const char *name, otp__proc *p, uint64_t pid, bool unborn)
 {
-    otp__name *n = OTP_MALLOC(sizeof *n);
+    otp__name *n = otp__refused("name") ? NULL : OTP_MALLOC(sizeof *n);
     if (!n) return OTP_ENOMEM;
+    OTP__STEP(unborn ? NULL : otp__rt.sched[0]);
     n->hash = otp__name_hash(name);
     n->pid = pid;
     (void)snprintf(n->text, sizeof n->text, "%s", name);
@@ -4471,7 +4815,9 @@ static int otp__name_set(const char *name, otp__proc *p, uint64_t pid, bool unbo
             rc = OTP_ENOPROC;
         }
     }
+    if (rc == 0) OTP__TRACE(name, (otp_pid){ pid }, name);      /* under the lock: in the order in which they are given */
     otp__unlock(&otp__rt.name_lock);
+    if (rc == 0 && otp__get(&otp__rt.slow)) otp__event(OTP_EVENT_NAME, pid, 0, 0, name);
     if (rc < 0) OTP_FREE(n);
     return rc;
 }
@@ -4542,6 +4888,7 @@ int otp_unregister(const char *name)
     int rc = otp__name_find(name, &pid);
     if (rc == 0) rc = otp__name_unset(NULL, name);
     otp__out(t);
+    if (otp__unlikely(otp__get(&otp__rt.slow))) otp_direct_point();
     return rc;
 }
 
@@ -4552,7 +4899,10 @@ otp_pid otp_whereis(const char *name)
     otp__touch_text(name);
     otp__thread *t = otp__in();
     (void)otp__name_find(name, &pid.id);
+    bool slow = otp__get(&otp__rt.slow);
+    if (otp__unlikely(slow) && t->cur) otp__event(OTP_EVENT_LOOKUP, otp__pid(t->cur), pid.id, 0, name);
     otp__out(t);
+    if (otp__unlikely(slow)) otp_direct_point();
     return pid;
 }
 
@@ -4819,6 +5169,7 @@ static otp__thread *otp__take_in_once(otp__thread *t)
     if (otp__unlikely(otp__get(&p->head) ==
                       OTP__CLOSED)) /* a deferred function of one that is dead: nothing will come */
         otp__exit_now(t, &(otp_reason){ OTP_REASON_KILLED, 0, 0, NULL });
+    OTP__STEP(t->p);
     if (otp__get(&p->head) != OTP__EMPTY) {
         /* acquire: what the senders wrote into the nodes */
         uintptr_t h = atomic_exchange_explicit(&p->head, OTP__EMPTY, memory_order_acquire);
@@ -4917,7 +5268,7 @@ static OTP__NOINLINE void otp__close_tell(otp__sched *s, otp__proc *p, uint64_t 
         case OTP__R_REQ_OUT: (void)otp__signal(s, pid, e.who, OTP__K_DEMONITOR, e.key); break;
         case OTP__R_SUSPEND: {
             otp__proc *q = otp__find(e.who);
-            otp__node *n = otp__node_new(s, pid, e.who, e.count, OTP__K_RESUME, 0);
+            otp__node *n = otp__node_sure(s, pid, e.who, e.count, OTP__K_RESUME);
             if (n && (!q || !otp__push(s, q, n))) otp__node_free(s, n);
             break;
         }
@@ -4981,6 +5332,7 @@ OTP__INLINE void otp__close(otp__thread *t, otp__proc *p, const otp_reason *why)
 {
     otp__sched *s = t->p;
     uint64_t pid = otp__pid(p);
+    OTP__STEP(s);
     if (otp__unlikely(otp__get(&otp__rt.slow))) otp__trace_exit(s, pid, why);
     uintptr_t h = atomic_exchange_explicit(&p->head, OTP__CLOSED, memory_order_seq_cst);   /* seq_cst: see 4.15 */
     uintptr_t more = h | (uintptr_t)p->first | (uintptr_t)p->handed | (uintptr_t)otp__get_seq(&p->name) |
@@ -5156,7 +5508,7 @@ static void *otp__heap_alloc(otp__sched *s, otp__proc *p, size_t size);
 /* A record for a new process, filled in but not open: nobody else can see it yet. */
 OTP__INLINE otp__proc *otp__spawn_new(otp__thread *t, otp_fn *fn, void *arg, const char *place)
 {
-    otp__proc *p = otp__slot_take(t->p);
+    otp__proc *p = otp__refused("process") ? NULL : otp__slot_take(t->p);
     if (otp__unlikely(!p)) return NULL;
     uint64_t pid = otp__pid(p) + 1;
     otp__put_rel(&p->pid, pid);
@@ -5371,7 +5723,7 @@ static int otp__spawn_check(const otp_spawn_opts *o)
     if (o->arg_size && !o->arg) return OTP_EBADARG;
     if (o->name && !otp__name_ok(o->name)) return OTP_EBADARG;
     if ((unsigned)o->priority > OTP_PRIO_MAX || (unsigned)o->mailbox_full > OTP_FULL_DROP) return OTP_EBADARG;
-    if (o->stack_size && (o->stack_size < otp__min_stack() || o->stack_size > (size_t)1 << 40)) return OTP_EBADARG;
+    if (o->stack_size && (o->stack_size < otp__min_stack() || o->stack_size > OTP__STACK_MAX)) return OTP_EBADARG;
     otp__touch(o->arg, o->arg_size);
     otp__touch_text(o->label);
     if (o->monitor) o->monitor->id = 0;
@@ -5404,7 +5756,7 @@ OTP__INLINE otp__thread *otp__wait(otp__thread *t, unsigned act, int64_t deadlin
     otp__proc *p = t->cur;
     otp__put_rlx(&p->waits, (uint8_t)(why | (deadline ? OTP__TIMED : 0)));
     if (otp__unlikely(p->special) && (p->flags & OTP__P_GUEST)) return otp__guest_wait(t, act, deadline);
-    if (deadline) otp__arm(t->p, p, deadline, now);
+    if (deadline && otp__unlikely(!otp__arm(t->p, p, deadline, now))) act = OTP__ACT_YIELD;
     return otp__suspend(t, act);
 }
 
@@ -5464,13 +5816,18 @@ static OTP__NOINLINE void otp__hand_slow(otp__thread *t, otp__proc *p, otp__node
     if (n->m.flags & OTP__F_CALL) {
         bool start = (p->has & OTP__HAS_START) != 0;    /* a request in init: the starter's keeps its place */
         if (p->req_ref) {   /* the one before has not been answered yet: remember it in the table */
-            otp__ent *e = otp__rel_add(t->p, p, start ? n->m.ref.id : p->req_ref, OTP__R_REQ_IN);
-            if (e) e->who = start ? n->m.from.id : p->req_from;
+            uint64_t ref = start ? n->m.ref.id : p->req_ref, from = start ? n->m.from.id : p->req_from;
+            otp__ent *e = otp__rel_add(t->p, p, ref, OTP__R_REQ_IN);
+            if (e) {
+                e->who = from;
+            } else {    /* our end could not be told to that caller: it is told now that there will be no answer */
+                otp_reason why = otp_reason_make(OTP_REASON_SYSTEM_LIMIT, OTP_ENOMEM, "out of memory");
+                otp__signal_why(t->p, otp__pid(p), from, OTP__K_DOWN, 0, ref, &why);
+            }
         }
         if (!start) otp__req_in(p, n);
     }
-    const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
-    if (hooks && hooks->receive) hooks->receive((otp_pid){ otp__pid(p) }, n->m.from, n->m.tag, n->m.size, hooks->arg);
+    if (otp__unlikely(otp__get(&otp__rt.slow))) otp__trace_message(n, otp__pid(p), false);
 }
 
 /* Makes a node, which is in no queue, the current message; link is where otp_leave puts it back. */
@@ -5819,10 +6176,8 @@ OTP__INLINE int otp__post(otp__sched *s, uint64_t to, otp__node *n)
 {
     otp__proc *p = otp__find(to);
     __builtin_prefetch(p ? (void *)&p->first : NULL);   /* a receiver that waits is written to next */
-    if (otp__unlikely(otp__get(&otp__rt.slow))) {
-        const otp_trace_hooks *hooks = otp__get_acq(&otp__rt.trace);
-        if (hooks && hooks->send) hooks->send(n->m.from, (otp_pid){ to }, n->m.tag, n->m.size, hooks->arg);
-    }
+    if (otp__unlikely(otp__get(&otp__rt.slow))) otp__trace_message(n, to, true);
+    OTP__STEP(s);
     if (otp__unlikely(!p)) {
         otp__undeliverable(s, n);
         return OTP_ENOPROC;
@@ -5859,6 +6214,7 @@ OTP__INLINE void otp__copy_in(otp__thread *t, otp__node *n, const void *data, si
 OTP__INLINE otp__node *otp__node_copy(otp__thread *t, uint64_t to, int tag, unsigned kind, const void *data,
                                       size_t size)
 {
+    if (otp__refused("message")) return NULL;
     otp__node *n = otp__node_new(t->p, t->cur ? otp__pid(t->cur) : 0, to, tag, kind, size);
     if (otp__unlikely(!n)) return NULL;
     if (size) otp__copy_in(t, n, data, size);
@@ -5944,7 +6300,7 @@ OTP__INLINE int otp__send(otp_pid to, int tag, const void *data, size_t size, un
             if (otp__unlikely(!otp__cas_weak(&p->head, &h, OTP__EMPTY, memory_order_acq_rel))) continue;
             p->handed = n;
             n->next = NULL;
-            otp__prefetch_stack(p->stack);
+            __builtin_prefetch(p->stack);      /* its context: it often goes on within nanoseconds */
             if (otp__unlikely(p->special || s->no_next || otp__get(&s->run_next))) return otp__sent_woke(t, p);
             otp__put_rlx(&s->run_next, p);
             break;
@@ -5987,7 +6343,7 @@ int otp_send_alias(otp_alias to, int tag, const void *data, size_t size)
 
 otp_shared *otp_shared_new(const void *data, size_t size)
 {
-    otp_shared *sh = OTP_MALLOC(sizeof *sh + size);
+    otp_shared *sh = size <= SIZE_MAX / 2 ? otp__big_get(sizeof *sh + size) : NULL;
     if (!sh) return NULL;
     atomic_init(&sh->refs, 1);
     sh->size = size;
@@ -5999,7 +6355,7 @@ otp_shared *otp_shared_new(const void *data, size_t size)
     otp_shared **slot = otp__heap_alloc(t->p, p, sizeof held);
     otp__out(t);
     if (!slot) {
-        OTP_FREE(sh);
+        otp__big_put(sh);
         return NULL;
     }
     *slot = sh;
@@ -6054,6 +6410,7 @@ static OTP__NOINLINE otp__node *otp__await_until(otp__thread **t, int64_t deadli
     otp__node *n = p->call_reply;
     p->call_reply = NULL;
     p->call_ref = 0;
+    if (otp__unlikely(otp__get(&otp__rt.slow)) && n) otp__trace_message(n, otp__pid(p), false);
     return n;
 }
 
@@ -6068,7 +6425,7 @@ OTP__INLINE otp__node *otp__await_reply(otp__thread **t, int64_t ms, int waits)
         *t = otp__wait(*t, OTP__ACT_SIGWAIT, deadline, now, waits);
         otp__node *n = p->handed;
         if (otp__likely(n && !n->next && (n->m.flags & OTP__K_MASK) == OTP__K_REPLY && n->m.ref.id == p->call_ref &&
-                        n->to == otp__pid(p))) {
+                        n->to == otp__pid(p) && !otp__get(&otp__rt.slow))) {
             p->handed = NULL;
             p->call_ref = 0;
             return n;
@@ -6321,21 +6678,29 @@ int otp_link(otp_pid pid)
 {
     otp__thread *t = otp__in_proc();
     otp__proc *p = t->cur;
+    int rc = 0;
     if (pid.id != otp__pid(p)) {
         otp__ent *e = otp__rel_find(p, pid.id | OTP__KEY_PID);
         if (!e || e->count == 0) {
             if (!e) e = otp__rel_add(t->p, p, pid.id | OTP__KEY_PID, OTP__R_LINK);
-            if (e) {
+            if (!e) {
+                rc = OTP_ENOMEM;
+            } else {
                 e->who = pid.id;
                 e->count = 1;
-                (void)otp__signal(t->p, otp__pid(p), pid.id, OTP__K_LINK, 0);
+                if (!otp__signal(t->p, otp__pid(p), pid.id, OTP__K_LINK, 0)) {
+                    rc = OTP_ENOMEM;
+                    e = otp__rel_find(p, pid.id | OTP__KEY_PID);
+                    e->count = 0;
+                    if (!e->ack) otp__rel_remove(t->p, p, e);
+                }
                 if (otp__arrived(p) && !(p->flags & OTP__P_EXITING)) t = otp__take_in(t); /* it may have been dead */
             }
         }
     }
     t = otp__count(t, 2);
     otp__out(t);
-    return 0;
+    return rc;
 }
 
 int otp_unlink(otp_pid pid)
@@ -6362,16 +6727,16 @@ static otp_ref otp__monitor(otp_pid pid, const otp_monitor_opts *o, const char *
     char *copy = NULL;
     if (name) {
         copy = otp__new(t->p, strlen(name) + 1);
-        if (copy) (void)strcpy(copy, name);
+        if (!copy) {
+            otp__out(t);
+            return ref;
+        }
+        (void)strcpy(copy, name);
     }
     uint64_t id = otp__ref_new(t->p);
     if (pid.id == otp__pid(p)) {
-        ref.id = id;
+        ref.id = id;            /* a mere reference: as in Erlang not even an alias, whatever was asked for */
         if (copy) otp__delete(t->p, copy, strlen(copy) + 1);
-        if (o && o->alias != OTP_ALIAS_NONE) {
-            otp__ent *e = otp__rel_add(t->p, p, id, OTP__R_ALIAS);
-            if (e) e->mode = (uint8_t)o->alias;
-        }
     } else {
         otp__ent *e = otp__rel_add(t->p, p, id, OTP__R_MON_OUT);
         if (e) {
@@ -6381,7 +6746,13 @@ static otp_ref otp__monitor(otp_pid pid, const otp_monitor_opts *o, const char *
             e->tag = o ? o->tag : 0;
             e->mode = o ? (uint8_t)o->alias : OTP_ALIAS_NONE;
             otp__mark(p, id);
-            if (!otp__signal(t->p, otp__pid(p), pid.id, OTP__K_MONITOR, id)) ref.id = 0;
+            if (!otp__signal(t->p, otp__pid(p), pid.id, OTP__K_MONITOR, id)) {
+                ref.id = 0;
+                e = otp__rel_find(p, id);
+                otp__rel_remove(t->p, p, e);
+            }
+        } else if (copy) {
+            otp__delete(t->p, copy, strlen(copy) + 1);
         }
     }
     t = otp__count(t, 2);
@@ -6475,7 +6846,7 @@ void otp_yield(void)
         return;
     }
     p->turn = p->reds;
-    t = otp__turn_over(t);
+    t = otp__unlikely(otp__rt.det && otp__rt.director) ? otp__directed_turn(t, OTP_POINT_YIELD) : otp__turn_over(t);
     otp__out(t);
 }
 
@@ -6613,7 +6984,7 @@ void *otp_erase(const char *key)
 static otp__node *otp__ask(otp__thread **t, uint64_t to, unsigned kind, int what, int64_t ms)
 {
     otp__proc *p = (*t)->cur, *q = otp__find(to);
-    otp__node *n = otp__node_new((*t)->p, otp__pid(p), to, what, kind, 0);
+    otp__node *n = otp__node_sure((*t)->p, otp__pid(p), to, what, kind);
     if (!n) return NULL;
     uint64_t ref = otp__ref_new((*t)->p);
     n->m.ref.id = ref;
@@ -6660,6 +7031,11 @@ int otp_suspend_process(otp_pid pid)
             if (e) {
                 e->who = pid.id;
                 e->count++;
+            } else {    /* nobody could take it back */
+                otp__proc *q = otp__find(pid.id);
+                n = otp__node_sure(t->p, otp__pid(p), pid.id, 1, OTP__K_RESUME);
+                if (n && (!q || !otp__push(t->p, q, n))) otp__node_free(t->p, n);
+                rc = OTP_ENOMEM;
             }
         }
     }
@@ -6674,9 +7050,12 @@ int otp_resume_process(otp_pid pid)
     otp__ent *e = otp__rel_find(p, pid.id | OTP__KEY_SUSPEND);
     int rc = e ? 0 : OTP_ENOENT;
     if (e) {
-        if (--e->count == 0) otp__rel_remove(t->p, p, e);
-        otp__node *n = otp__node_new(t->p, otp__pid(p), pid.id, 1, OTP__K_RESUME, 0);
-        if (n && (!q || !otp__push(t->p, q, n))) otp__node_free(t->p, n);
+        otp__node *n = otp__node_sure(t->p, otp__pid(p), pid.id, 1, OTP__K_RESUME);
+        if (n && (!q || !otp__push(t->p, q, n))) {
+            otp__node_free(t->p, n);
+            rc = OTP_ENOPROC;
+        }
+        if (--e->count == 0 || rc != 0) otp__rel_remove(t->p, p, e);
     }
     otp__out(t);
     return rc;
@@ -6684,23 +7063,23 @@ int otp_resume_process(otp_pid pid)
 
 /* Timers, the interface. */
 
-static int64_t otp__timer_due(otp__sched *s, const otp_timer_opts *o, int64_t *now)
+static int64_t otp__timer_due(otp__sched *s, int64_t time, bool absolute, int64_t *now)
 {
     int64_t last = INT64_MAX / 1000000 - 1;     /* the end of time: 292 years */
-    if (o->absolute) return o->time < 0 ? 0 : o->time > last ? last : o->time;
-    return otp__due_ms(otp__deadline(s, o->time, now));
+    if (absolute) return time < 0 ? 0 : time > last ? last : time;
+    return otp__due_ms(otp__deadline(s, time, now));
 }
 
-static OTP__NOINLINE otp__tmore *otp__timer_more(otp__sched *s, const otp_timer_opts *o)
+static OTP__NOINLINE otp__tmore *otp__timer_more(otp__sched *s, int64_t interval, const char *name)
 {
     otp__tmore *more = otp__new(s, sizeof *more);
     if (!more) return NULL;
-    more->interval = o->interval;
-    (void)snprintf(more->name, sizeof more->name, "%s", o->name ? o->name : "");
+    more->interval = interval;
+    (void)snprintf(more->name, sizeof more->name, "%s", name ? name : "");
     return more;
 }
 
-/* Inlined, so that the two short forms pay only for what they use. */
+/* Inlined, and o's address goes nowhere, so that the two short forms pay only for what they use. */
 OTP__INLINE otp_ref otp__timer_start(const otp_timer_opts *o)
 {
     otp_ref ref = { 0 };
@@ -6710,7 +7089,9 @@ OTP__INLINE otp_ref otp__timer_start(const otp_timer_opts *o)
     otp__node *n = otp__get(&otp__rt.up) ? otp__node_copy(t, o->to.id, o->timeout ? OTP_TIMEOUT_TAG : o->tag,
                                                           OTP__K_MSG, o->data, o->size)
                                          : NULL;
-    otp__timer *tm = n ? otp__timer_new(s) : NULL;
+    bool more = o->interval || o->name;
+    otp__tmore *what = n && more ? otp__timer_more(s, o->interval, o->name) : NULL;
+    otp__timer *tm = n && (!more || what) ? otp__timer_new(s) : NULL;
     if (otp__likely(tm != NULL)) {
         uint32_t gen = otp__get(&tm->state) >> 2;
         ref.id = OTP__TIMER_REF | (uint64_t)gen << 32 | tm->index;
@@ -6719,15 +7100,16 @@ OTP__INLINE otp_ref otp__timer_start(const otp_timer_opts *o)
             if (t->cur && o->to.id == otp__pid(t->cur)) otp__mark(t->cur, ref.id);
         }
         int64_t now = 0;
-        otp__put_rlx(&tm->due, otp__timer_due(s, o, &now));
+        otp__put_rlx(&tm->due, otp__timer_due(s, o->time, o->absolute, &now));
         otp__put_rlx(&tm->to, o->name ? OTP__BY_NAME : o->to.id);
         tm->node = n;
-        tm->more = o->interval || o->name ? otp__timer_more(s, o) : NULL;
+        tm->more = what;
         otp__put_rel(&tm->state, gen << 2 | OTP__TIMER_ARMED);
         if (otp__likely(s && !s->main)) otp__timer_insert(s, tm, now);
         else otp__timer_inject(tm);
     } else if (n) {
         otp__node_free(s, n);
+        if (what) otp__delete(s, what, sizeof *what);
     }
     t = otp__count(t, 1);
     otp__out(t);
@@ -6791,6 +7173,7 @@ int64_t otp_cancel_timer(otp_ref ref)
     if (tm) {
         uint64_t to = otp__get(&tm->to);
         left = otp__timer_left(t, tm);
+        OTP__STEP(s);
         int owner = otp__get(&tm->owner);
         if (!otp__cas(&tm->state, &armed, (armed & ~3u) | OTP__TIMER_CANCELLED, memory_order_acq_rel))
             left = OTP_ENOENT;
@@ -7083,6 +7466,7 @@ static OTP__NOINLINE void otp__handler_run(void *arg)
             otp__drop_cur(t, p);
             continue;
         }
+        p->act = OTP__ACT_PARK;
         if (otp__unlikely(p->has & OTP__HAS_IDLE) && !(p->flags & OTP__P_SYS_SUSPENDED)) {
             int64_t now = otp__now(t->p);
             if (now >= p->deadline) {
@@ -7090,10 +7474,9 @@ static OTP__NOINLINE void otp__handler_run(void *arg)
                 t = otp__handler_pseudo(t, p, OTP_IDLE, NULL);
                 continue;
             }
-            otp__arm(t->p, p, p->deadline, now);
+            if (!otp__arm(t->p, p, p->deadline, now)) p->act = OTP__ACT_YIELD;
         }
         otp__put_rlx(&p->waits, p->has & OTP__HAS_IDLE ? OTP_WAITS_MESSAGE | OTP__TIMED : OTP_WAITS_MESSAGE);
-        p->act = OTP__ACT_PARK;
         break;
     }
     otp__out(t);
@@ -7178,9 +7561,10 @@ _Static_assert(sizeof(otp__block) % 16 == 0, "blocks keep the alignment of their
 static void *otp__heap_alloc(otp__sched *s, otp__proc *p, size_t size)
 {
     otp__ext *x = p->ext;
+    if (otp__refused("heap")) return NULL;
     if (otp__unlikely(size > SIZE_MAX / 2 || (x && x->heap_limit && size + p->heap_bytes > x->heap_limit))) return NULL;
     unsigned cls = otp__class_of(sizeof(otp__block) + size);
-    otp__block *b = otp__unlikely(cls == OTP__CLASS_BIG) ? OTP_MALLOC(sizeof(otp__block) + size) : otp__mem_get(s, cls);
+    otp__block *b = otp__unlikely(cls == OTP__CLASS_BIG) ? otp__big_get(sizeof(otp__block) + size) : otp__mem_get(s, cls);
     if (otp__unlikely(!b)) return NULL;
     b->size = size;
     b->cls = cls;
@@ -7453,6 +7837,7 @@ static otp__thread *otp__crash_report(otp__thread *t, const otp_reason *why, con
 #if OTP__ISOLATION
 
 static void otp__landing(void *thread);
+static bool otp__unwinds;
 static struct sigaction otp__old_action[65];
 static const int otp__fault_signals[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP };
 static struct { uintptr_t lo, hi; } otp__libc[3];   /* libc, the dynamic linker, libstdc++ */
@@ -7501,6 +7886,42 @@ static _Unwind_Reason_Code otp__walk_step(struct _Unwind_Context *c, void *arg)
     }
     if (w->f->depth < (int)(sizeof w->f->ip / sizeof w->f->ip[0])) w->f->ip[w->f->depth++] = (void *)ip;
     return w->f->depth < 24 ? _URC_NO_REASON : _URC_END_OF_STACK;
+}
+
+/* Walks over the frames that have faulted. What they saved may be garbage, which the unwinder follows: a fault of its
+   own makes the swap below come back a second time, with what was found until then. Everything that is used after it
+   lives across the call of the unwinder, too, so the compiler keeps it where it was. */
+static OTP__NOINLINE void otp__walk_guarded(otp__walk *w)
+{
+    otp__thread *t = otp__self_thread();
+    t->walk_lost = false;
+    otp__ctx_swap(&t->walk, &t->walk);
+    t = otp__self_thread();
+    if (!t->walk_lost) {
+        t->walking = true;
+        (void)_Unwind_Backtrace(otp__walk_step, w);
+    }
+    t->walking = false;
+}
+
+static void otp__uc_resume(ucontext_t *u, const otp__ctx *at)
+{
+#if defined(__x86_64__)
+    u->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)at->pc;
+    u->uc_mcontext.gregs[REG_RSP] = (greg_t)(uintptr_t)at->sp;
+    u->uc_mcontext.gregs[REG_RBP] = (greg_t)(uintptr_t)at->fp;
+    u->uc_mcontext.gregs[REG_RBX] = (greg_t)(uintptr_t)at->bx;
+#elif defined(__aarch64__)
+    u->uc_mcontext.pc = (uintptr_t)at->pc;
+    u->uc_mcontext.sp = (uintptr_t)at->sp;
+    u->uc_mcontext.regs[29] = (uintptr_t)at->fp;
+    u->uc_mcontext.regs[19] = (uintptr_t)at->bx;
+#else
+    u->uc_mcontext.__gregs[0] = (uintptr_t)at->pc;
+    u->uc_mcontext.__gregs[2] = (uintptr_t)at->sp;
+    u->uc_mcontext.__gregs[8] = (uintptr_t)at->fp;
+    u->uc_mcontext.__gregs[9] = (uintptr_t)at->bx;
+#endif
 }
 
 static uintptr_t otp__uc_pc(const ucontext_t *u)
@@ -7580,6 +8001,12 @@ static void otp__fault_handler(int sig, siginfo_t *si, void *uc)
     ucontext_t *u = uc;
     otp__thread *t = otp__self_thread();
     otp__proc *p = t ? t->cur : NULL;
+    if (t && t->walking) {
+        t->walking = false;
+        t->walk_lost = true;
+        otp__uc_resume(u, &t->walk);
+        return;
+    }
     bool own = sig == SIGABRT ? si->si_code == SI_TKILL && si->si_pid == getpid() : si->si_code > 0;
     bool outside = t && (otp__get(&t->in_rt) == 0 || t->copying);
     if (!p || !own || !outside || !p->stack || (p->flags & OTP__P_GUEST)) {
@@ -7601,8 +8028,11 @@ static void otp__fault_handler(int sig, siginfo_t *si, void *uc)
     if (!f->overflow) {
         otp__walk w = { f, otp__uc_pc(u), false, false, 0, 0 };
         Dl_info module;
-        if (dladdr((void *)w.pc, &module)) {
-            (void)_Unwind_Backtrace(otp__walk_step, &w);
+        bool wild = dladdr((void *)w.pc, &module) == 0;
+        if (otp__unwinds && !wild) {
+            otp__walk_guarded(&w);
+        } else if (!wild) {
+            f->ip[f->depth++] = (void *)w.pc;
         } else {    /* a call of something that is no code: the unwinder would read there */
             f->ip[f->depth++] = (void *)w.pc;
 #if defined(__x86_64__)
@@ -7661,13 +8091,15 @@ static OTP__NOINLINE void otp__landing(void *arg)
 static void otp__fault_start(void)
 {
     (void)dl_iterate_phdr(otp__find_libc, NULL);
+    /* Without tables (musl-gcc's linker makes no index of them, and there are flags against them) the unwinder aborts. */
+    otp__unwinds = _Unwind_FindEnclosingFunction((char *)(uintptr_t)otp__fault_start + 1) != NULL;
     otp__fault unused = { 0 };
     otp__walk w = { &unused, 0, false, false, 0, 0 };
-    (void)_Unwind_Backtrace(otp__walk_step, &w);    /* loads what it needs now, not in a handler */
+    if (otp__unwinds) (void)_Unwind_Backtrace(otp__walk_step, &w);  /* loads what it needs now, not in a handler */
     struct sigaction sa;
     memset(&sa, 0, sizeof sa);
     sa.sa_sigaction = otp__fault_handler;
-    sa.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    sa.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;     /* NODEFER: see otp__walk_guarded */
     (void)sigemptyset(&sa.sa_mask);
     for (size_t i = 0; i < sizeof otp__fault_signals / sizeof otp__fault_signals[0]; i++)
         (void)sigaction(otp__fault_signals[i], &sa, &otp__old_action[otp__fault_signals[i]]);
@@ -7762,7 +8194,9 @@ static void *otp__pool_main(void *arg)
         (void)pthread_mutex_unlock(&otp__pool.mutex);
         uint64_t pid = j->pid;
         otp__proc *p = j->p;
+        OTP__TRACE(blocking, (otp_pid){ pid }, true);
         j->fn(j->arg);
+        OTP__TRACE(blocking, (otp_pid){ pid }, false);
         /* acq_rel: what fn wrote is seen by the process; its context, when it is an orphan, by whoever runs it */
         if (atomic_exchange_explicit(&j->state, OTP__JOB_DONE, memory_order_acq_rel) == OTP__JOB_ORPHAN) otp__inject(p);
         else otp__hint(NULL, pid);
@@ -7896,6 +8330,11 @@ static void otp__fd_event(otp__sched *s, int fd, unsigned gen, bool in, bool out
 static int otp__fd_add(int fd, otp__fd *f)
 {
     uint64_t token = (uint64_t)(otp__get(&f->gen) & 0xffffffu) << 32 | (uint32_t)fd;
+#if !defined(OTP__LINUX)
+    struct stat st;
+    if (fstat(fd, &st) != 0) return -errno;
+    if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) return -EPERM;      /* as epoll says */
+#endif
 #if defined(OTP__LINUX)
     struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.u64 = token };
     bool added = otp__get(&f->added);
@@ -7912,12 +8351,25 @@ static int otp__fd_add(int fd, otp__fd *f)
     return -errno;
 #elif defined(OTP__KQUEUE)
     struct kevent ev[2];
-    EV_SET(&ev[0], (uintptr_t)fd, EVFILT_READ, EV_ADD | EV_CLEAR, 0, 0, (void *)(uintptr_t)token);
-    EV_SET(&ev[1], (uintptr_t)fd, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, 0, (void *)(uintptr_t)token);
-    return kevent(otp__rt.poll_fd, ev, 2, NULL, 0, NULL) < 0 && errno != EINVAL ? -errno : 0;
+    void *gen = (void *)(uintptr_t)(token >> 32);   /* the event itself names the fd */
+    EV_SET(&ev[0], (uintptr_t)fd, EVFILT_READ, EV_ADD | EV_CLEAR, 0, 0, gen);
+    EV_SET(&ev[1], (uintptr_t)fd, EVFILT_WRITE, EV_ADD | EV_CLEAR, 0, 0, gen);
+    /* one by one: many fds know only one of the two, and the first refusal would end the list */
+    int refused = 0, e = 0;
+    for (int i = 0; i < 2; i++)
+        if (kevent(otp__rt.poll_fd, &ev[i], 1, NULL, 0, NULL) < 0) {
+            e = errno;
+            refused++;
+        }
+    if (refused == 2) return -e;
+    otp__put_rlx(&f->added, true);
+    return 0;
 #else
     (void)token;
-    otp__put_rlx(&f->added, true);
+    /* Never `added`: each wait comes here. A pair: the waiter has set its word and looks at `poller`; the poller
+       sets that and then looks at the words. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (otp__get_seq(&otp__rt.poller)) otp__event_set(otp__rt.wake_fd);
     return 0;
 #endif
 }
@@ -7932,8 +8384,7 @@ static int otp__fd_wait_events(otp__sched *s, int64_t ms)
     s->no_next = true;
     for (int i = 0; i < n; i++) {
         if (ev[i].data.u64 == UINT64_MAX) {
-            uint64_t v;
-            if (read(otp__rt.wake_fd[0], &v, sizeof v) < 0) continue;
+            otp__event_clear(otp__rt.wake_fd);
             continue;
         }
         uint32_t e = ev[i].events;
@@ -7949,31 +8400,40 @@ static int otp__fd_wait_events(otp__sched *s, int64_t ms)
     s->no_next = true;
     for (int i = 0; i < n; i++) {
         if (ev[i].filter == EVFILT_USER) continue;
-        uint64_t token = (uint64_t)(uintptr_t)ev[i].udata;
-        otp__fd_event(s, (int)(uint32_t)token, (unsigned)(token >> 32), ev[i].filter == EVFILT_READ,
+        otp__fd_event(s, (int)ev[i].ident, (unsigned)(uintptr_t)ev[i].udata, ev[i].filter == EVFILT_READ,
                       ev[i].filter == EVFILT_WRITE, (ev[i].flags & EV_EOF) != 0);
     }
     s->no_next = otp__rt.det;
 #else
-    /* poll: whoever waits now, in steps, since new waiters cannot be added to a poll under way */
-    static struct pollfd set[4096];
+    /* poll: whoever waits now; a new waiter ends a poll under way, see otp__fd_add */
+    static struct pollfd *set;
+    static int room;
     int max = 0;
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!set && (set = malloc(64 * sizeof *set)) != NULL) room = 64;
+    if (!set) return 0;
     set[max++] = (struct pollfd){ .fd = otp__rt.wake_fd[0], .events = POLLIN };
     for (int c = 0; c < 1024; c++) {
         otp__fd *chunk = otp__get_acq(&otp__fd_chunks[c]);
-        for (int i = 0; chunk && i < OTP__FD_CHUNK && max < 4096; i++) {
+        for (int i = 0; chunk && i < OTP__FD_CHUNK; i++) {
             int events = (otp__fd_waiter(otp__get(&chunk[i].wait[0])) ? POLLIN : 0) |
                          (otp__fd_waiter(otp__get(&chunk[i].wait[1])) ? POLLOUT : 0);
-            if (events) set[max++] = (struct pollfd){ .fd = c * OTP__FD_CHUNK + i, .events = (short)events };
+            if (!events) continue;
+            if (max == room) {
+                struct pollfd *more = realloc(set, (size_t)room * 2 * sizeof *set);
+                if (!more) break;   /* the others have their turn when these are done */
+                set = more;
+                room *= 2;
+            }
+            set[max++] = (struct pollfd){ .fd = c * OTP__FD_CHUNK + i, .events = (short)events };
         }
     }
-    n = poll(set, (nfds_t)max, timeout < 0 || timeout > 10 ? 10 : timeout);
+    n = poll(set, (nfds_t)max, timeout);
     s->no_next = true;
     for (int i = 0; n > 0 && i < max; i++) {
         if (!set[i].revents) continue;
-        char buf[64];
         if (i == 0) {
-            if (read(set[0].fd, buf, sizeof buf) < 0) continue;
+            otp__event_clear(otp__rt.wake_fd);
             continue;
         }
         otp__fd *f = otp__fd_at(set[i].fd);
@@ -7999,9 +8459,8 @@ static bool otp__poll_start(void)
     if (otp__rt.poll_fd > 0) return true;   /* kept over restarts: fds stay registered */
 #if defined(OTP__LINUX)
     otp__rt.poll_fd = epoll_create1(EPOLL_CLOEXEC);
-    otp__rt.wake_fd[0] = otp__rt.wake_fd[1] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.u64 = UINT64_MAX };
-    return otp__rt.poll_fd >= 0 && otp__rt.wake_fd[0] >= 0 &&
+    return otp__rt.poll_fd >= 0 && otp__event_make(otp__rt.wake_fd) &&
            epoll_ctl(otp__rt.poll_fd, EPOLL_CTL_ADD, otp__rt.wake_fd[0], &ev) == 0;
 #elif defined(OTP__KQUEUE)
     otp__rt.poll_fd = kqueue();
@@ -8010,8 +8469,7 @@ static bool otp__poll_start(void)
     return otp__rt.poll_fd >= 0 && kevent(otp__rt.poll_fd, &ev, 1, NULL, 0, NULL) == 0;
 #else
     otp__rt.poll_fd = 1;
-    return pipe(otp__rt.wake_fd) == 0 && fcntl(otp__rt.wake_fd[0], F_SETFL, O_NONBLOCK) == 0 &&
-           fcntl(otp__rt.wake_fd[1], F_SETFL, O_NONBLOCK) == 0;
+    return otp__event_make(otp__rt.wake_fd);
 #endif
 }
 
@@ -8022,8 +8480,7 @@ static void otp__poll_wake(void)
     EV_SET(&ev, 1, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
     (void)kevent(otp__rt.poll_fd, &ev, 1, NULL, 0, NULL);
 #else
-    uint64_t one = 1;
-    if (write(otp__rt.wake_fd[1], &one, sizeof one) < 0) return;
+    otp__event_set(otp__rt.wake_fd);
 #endif
 }
 
@@ -8109,6 +8566,10 @@ static void otp__fd_renew(int fd, bool ours)
 static bool otp__nonblock(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
+#if !defined(MSG_NOSIGNAL) && defined(SO_NOSIGPIPE)
+    int on = 1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);     /* fails for what is no socket */
+#endif
     return flags >= 0 && ((flags & O_NONBLOCK) || fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0);
 }
 
@@ -8174,6 +8635,24 @@ static int64_t otp__io_try(int op, int fd, void *buf, size_t size)
     return n < 0 ? -(errno == EWOULDBLOCK ? EAGAIN : errno) : n;
 }
 
+/* Lets the director delay a call, or end it with a code. */
+static int64_t otp__io_directed(otp__thread **t, int fd, const char *what)
+{
+    const otp_director *d = otp__rt.det ? otp__rt.director : NULL;
+    if (!d || !d->io || !(*t)->cur) return 0;
+    int64_t ms = d->io((otp_pid){ otp__pid((*t)->cur) }, fd, what, d->arg);
+    if (ms == OTP_ECLOSED) (void)shutdown(fd, SHUT_RDWR);      /* the other side sees it, too */
+    if (ms <= 0) return ms;
+    int64_t now, deadline = otp__deadline((*t)->p, ms, &now);
+    while (now < deadline) {
+        *t = otp__wait_sig(*t, deadline, now, OTP_WAITS_SLEEP);
+        now = otp__now((*t)->p);
+    }
+    return 0;
+}
+
+static const char *const otp__io_names[] = { "read", "write", "accept", "connect" };
+
 /* Tries, and waits as long as the call says EAGAIN. */
 static int64_t otp__io(int op, int fd, void *buf, size_t size, int64_t ms)
 {
@@ -8182,6 +8661,7 @@ static int64_t otp__io(int op, int fd, void *buf, size_t size, int64_t ms)
     otp__fd *f = otp__fd_at(fd);
     int64_t rc = f ? 0 : OTP_EBADARG, deadline = 0;
     if (f && !otp__get(&f->ours) && !otp__nonblock(fd)) rc = OTP_EBADARG;
+    if (rc == 0 && otp__unlikely(otp__get(&otp__rt.slow))) rc = otp__io_directed(&t, fd, otp__io_names[op]);
     unsigned gen = f ? otp__get_acq(&f->gen) : 0;
     bool skip = false;
 #ifdef OTP__LINUX
@@ -8234,6 +8714,12 @@ int otp_connect(int fd, const struct sockaddr *addr, size_t addr_size, int64_t m
 {
     if (!addr || fd < 0 || !otp__nonblock(fd)) return OTP_EBADARG;
     otp__fd_renew(fd, true);
+    if (otp__unlikely(otp__get(&otp__rt.slow))) {
+        otp__thread *t = otp__in_proc();
+        int64_t fault = otp__io_directed(&t, fd, "connect to");
+        otp__out(t);
+        if (fault < 0) return (int)fault;
+    }
     int rc = connect(fd, addr, (socklen_t)addr_size);
     if (rc == 0) return 0;
     if (errno != EINPROGRESS && errno != EINTR && errno != EAGAIN) return otp__fd_error(errno);
@@ -8254,7 +8740,7 @@ int otp_wait_fd(int fd, int events, int64_t ms)
     unsigned gen = otp__get_acq(&f->gen);
     uint64_t me = otp__pid(p);
     int64_t deadline = 0, now = 0;
-    int rc = 0;
+    int rc = otp__unlikely(otp__get(&otp__rt.slow)) ? (int)otp__io_directed(&t, fd, "wait for") : 0;
     otp__fd_counted(p, true);
     while (rc == 0) {
         struct pollfd pfd = { .fd = fd,
@@ -8316,12 +8802,12 @@ int otp_close(int fd)
    for a moment (one P at a time, and only while spinning has paid lately), and sleeps: one in the poll, the others on
    their futex. Sleeping is a pair: the sleeper sets `sleeping` and nidle (seq_cst) and then looks at inbox and
    injection; whoever brings something there (seq_cst) then looks at sleeping or nidle. What a busy P has in its own
-   queues is never lost with a missed wake-up, only shared later. */
+   queues is never lost with a missed wake-up, only shared later. Models idle*, ask* and closing of tests/models/. */
 
 static void otp__wake(otp__sched *s)
 {
     unsigned one = 1;
-    if (!s || !otp__get(&s->sleeping) || !otp__cas(&s->sleeping, &one, 0, memory_order_seq_cst)) return;
+    if (!s || !otp__get_seq(&s->sleeping) || !otp__cas(&s->sleeping, &one, 0, memory_order_seq_cst)) return;
     otp__put_seq(&s->futex, 1);
     if (otp__get_seq(&s->in_poll)) otp__poll_wake();
     else otp__futex_wake(&s->futex);
@@ -8336,12 +8822,13 @@ static OTP__NOINLINE void otp__wake_for_work(void)
         }
 }
 
-static bool otp__claim(otp__thread *vt, otp__sched *v, unsigned how)
+/* Takes P v from its thread vt, which is then BORROWED. `taker`: who asks, see OTP__STEAL_TAKER. */
+static bool otp__claim(otp__thread *vt, otp__sched *v, unsigned taker)
 {
     unsigned none = otp__rt.fence ? OTP__STEAL_FENCE : 0, base = none;
-    if (!vt || !otp__cas(&vt->steal, &none, base | OTP__STEAL_ASKED, memory_order_seq_cst)) return false;
+    unsigned asked = base | OTP__STEAL_ASKED | taker * OTP__STEAL_TAKER;
+    if (!vt || !otp__cas(&vt->steal, &none, asked, memory_order_seq_cst)) return false;
     otp__membarrier();
-    unsigned asked = base | OTP__STEAL_ASKED;
     /* acquire: everything its thread did to the P before it went out */
     bool outside = atomic_load_explicit(&vt->in_rt, OTP__TSAN ? memory_order_seq_cst : memory_order_acquire) == 0;
     if (!outside) {
@@ -8353,7 +8840,6 @@ static bool otp__claim(otp__thread *vt, otp__sched *v, unsigned how)
         otp__put_rel(&vt->steal, base);
         return false;
     }
-    if (how == OTP__STEAL_GONE) otp__put_rel(&vt->steal, base | OTP__STEAL_GONE);
     return true;
 }
 
@@ -8363,7 +8849,7 @@ static void otp__unclaim(otp__thread *vt) { otp__put_rel(&vt->steal, otp__rt.fen
 static bool otp__borrow(otp__sched *s, otp__sched *v)
 {
     otp__thread *vt = otp__get_acq(&v->thread);
-    if (!otp__claim(vt, v, OTP__STEAL_BORROWED)) return false;
+    if (!otp__claim(vt, v, (unsigned)s->id + 1)) return false;
     otp__proc *chain = otp__give(v, true, true);
     otp__unclaim(vt);
     for (otp__proc *next; chain; chain = next) {
@@ -8389,10 +8875,16 @@ static bool otp__steal(otp__sched *s)
             otp__sched *mine = s;
             bool answered = !otp__cas(&v->want, &mine, NULL, memory_order_acq_rel);
             for (int spin = 0; answered && spin < 400 && !otp__get(&s->inbox); spin++) otp__pause();
-            if (otp__inbox_take(s)) return true;
+            if (otp__inbox_take(s)) {
+                OTP__TRACE(steal, s->id, v->id, (int)otp__get(&s->len));
+                return true;
+            }
             if (answered) continue;
         }
-        if (otp__borrow(s, v)) return true;
+        if (otp__borrow(s, v)) {
+            OTP__TRACE(steal, s->id, v->id, (int)otp__get(&s->len));
+            return true;
+        }
     }
     return false;
 }
@@ -8441,7 +8933,7 @@ static void otp__doze(otp__sched *s)
     (void)atomic_exchange_explicit(&s->sleeping, 0, memory_order_seq_cst);
     atomic_fetch_sub_explicit(&otp__rt.nidle, 1, memory_order_seq_cst);
     otp__put_rlx(&s->slices, otp__get(&s->slices) + 1);     /* the time asleep is nobody's turn */
-    if (otp__get(&otp__rt.monitor_asleep)) {
+    if (otp__get_seq(&otp__rt.monitor_asleep)) {    /* a pair: nidle goes down first; the monitor sets this first */
         otp__put_seq(&otp__rt.monitor_futex, 1);
         otp__futex_wake(&otp__rt.monitor_futex);
     }
@@ -8462,6 +8954,10 @@ static otp__proc *otp__idle_det(otp__sched *s)
 {
     while (!otp__get(&otp__rt.stop)) {
         if (otp__inject_take(s)) return otp__choose(s);
+        if (otp__unlikely(otp__rt.director != NULL) && otp__idle_directed(s)) {
+            if (otp__get(&s->len) > 0) return otp__choose(s);
+            continue;
+        }
         if (otp__get(&otp__rt.fd_waiters) && otp__fd_poll(s, 0) > 0 && otp__get(&s->len)) return otp__choose(s);
         int64_t due = otp__get(&s->next_due);
         if (due != INT64_MAX) {
@@ -8499,8 +8995,11 @@ static otp__proc *otp__idle_main(otp__sched *s)
         }
         otp__put_seq(&s->futex, 0);
         otp__put_seq(&s->sleeping, 1);
-        if (!otp__get_seq(&s->inbox) && !(s->poll_deadline < 0 && otp__get_seq(&otp__rt.app_done)))
+        if (!otp__get_seq(&s->inbox) && !(s->poll_deadline < 0 && otp__get_seq(&otp__rt.app_done))) {
+            OTP__TRACE(idle, s->id, true);
             (void)otp__futex_wait(&s->futex, 0, ns);
+            OTP__TRACE(idle, s->id, false);
+        }
         otp__put_seq(&s->sleeping, 0);
     }
     t->quit = true;
@@ -8526,7 +9025,9 @@ static OTP__NOINLINE otp__proc *otp__idle(otp__sched *s)
             if (found) continue;
         }
         int64_t before = otp__now(s);
+        OTP__TRACE(idle, s->id, true);
         otp__doze(s);
+        OTP__TRACE(idle, s->id, false);
         if (s->spin < 500 && otp__now(s) - before < 20000) s->spin = 2000;  /* a short nap: spinning would have paid */
     }
     return NULL;
@@ -8584,9 +9085,10 @@ static void otp__replace(otp__sched *s, int64_t now)
             return;
         }
     }
-    if (otp__claim(vt, s, OTP__STEAL_BORROWED)) {
+    if (otp__claim(vt, s, 0)) {
         if (vt->cur) otp__describe(vt->cur, vt->who, sizeof vt->who);
         vt->lost_at = s->seen_at > 0 ? s->seen_at : now;
+        if (vt->cur) OTP__TRACE(lost, (otp_pid){ otp__pid(vt->cur) }, s->id, true);     /* the P is ours alone here */
         vt->p = NULL;
         otp__put_rlx(&s->slices, otp__get(&s->slices) + 1);
         otp__put_rel(&vt->steal, (otp__rt.fence ? OTP__STEAL_FENCE : 0u) | OTP__STEAL_GONE);
@@ -8624,7 +9126,7 @@ static void otp__monitor_sched(otp__sched *s, int64_t now)
     int64_t report = otp__rt.opts.report_stuck;
     if (report >= 0 && held >= report * 1000000 && !s->reported) {
         otp__thread *vt = otp__get_acq(&s->thread);
-        if (otp__claim(vt, s, OTP__STEAL_BORROWED)) {
+        if (otp__claim(vt, s, 0)) {
             char who[160] = "";
             if (vt->cur) otp__describe(vt->cur, who, sizeof who);
             otp__unclaim(vt);
@@ -8651,7 +9153,7 @@ static void *otp__monitor_main(void *arg)
                 (void)otp__futex_wait(&otp__rt.monitor_futex, 0, 1000000000);
             otp__put_seq(&otp__rt.monitor_asleep, 0);
         } else {
-            struct timespec ts = { step / 1000000000, (long)(step % 1000000000) };
+            struct timespec ts = { (time_t)(step / 1000000000), (long)(step % 1000000000) };
             (void)nanosleep(&ts, NULL);
         }
         int64_t now = otp__clock(), report = otp__rt.opts.report_stuck;
@@ -8718,6 +9220,7 @@ static void *otp__thread_main(void *arg)
         if (t->action == OTP__ACT_NONE) break;  /* the runtime stops */
         otp__proc *p = t->cur;                  /* its P is gone; its process goes on elsewhere, its context is saved */
         t->cur = NULL;
+        OTP__TRACE(lost, (otp_pid){ otp__pid(p) }, -1, false);
         otp__put_rel(&t->steal, otp__rt.fence ? OTP__STEAL_FENCE : 0);
         (void)pthread_mutex_lock(&otp__rt.mutex);
         t->lost_at = 0;
@@ -8874,7 +9377,7 @@ static int otp__resolve(const otp_opts *in, otp_opts *o)
         o->blocking_threads < 0 || o->report_stuck < OTP_INFINITY || o->max_processes > 1u << 27 ||
         (unsigned)o->log_level > OTP_LOG_NONE)
         return OTP_EBADARG;
-    if (o->stack_size && o->stack_size < otp__min_stack()) return OTP_EBADARG;
+    if (o->stack_size && (o->stack_size < otp__min_stack() || o->stack_size > OTP__STACK_MAX)) return OTP_EBADARG;
     if (o->deterministic) o->schedulers = 1;
     if (!o->schedulers) o->schedulers = otp__cores() > OTP__MAX_SCHEDS ? OTP__MAX_SCHEDS : otp__cores();
     if (!o->max_processes) o->max_processes = 1u << 24;
@@ -8970,7 +9473,7 @@ static void otp__sched_free(otp__sched *s)
 static void otp__threads_end(void)
 {
     otp__put_seq(&otp__rt.closing, 1);
-    while (otp__get_acq(&otp__rt.outside) != 0) (void)sched_yield();
+    while (otp__get_seq(&otp__rt.outside) != 0) (void)sched_yield();
     otp__put_seq(&otp__rt.stop, 1);
     for (int i = 0; i < otp__rt.nscheds; i++) otp__wake(otp__rt.sched[i]);
     otp__put_seq(&otp__rt.monitor_futex, 1);
@@ -9000,6 +9503,11 @@ static void otp__threads_end(void)
 int otp_start(const otp_opts *opts)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (!otp__self_thread()) {      /* without memory for its record the door would end the program */
+        otp__thread *t = otp__thread_new();
+        if (!t) return OTP_ENOMEM;
+        otp__thread_free(t);
+    }
     otp__thread *self = otp__in();
     otp__out(self);
     int down = 0;
@@ -9014,12 +9522,14 @@ int otp_start(const otp_opts *opts)
         otp__rt.opts = o;
         otp__stack_resize(old);
     }
+    if (rc == 0 && !otp__reserve_start()) rc = OTP_ENOMEM;
     if (rc == 0 && !otp__poll_start()) rc = OTP_ESYSLIMIT;
     if (rc < 0) {
         otp__put_seq(&otp__rt.up, 0);
         return rc;
     }
     otp__rt.det = o.deterministic;
+    otp__rt.directing = false;
     otp__put_rlx(&otp__rt.slow, o.deterministic || otp__get(&otp__rt.trace));
     otp__rt.nscheds = o.schedulers;
 #ifdef OTP__LINUX
@@ -9039,6 +9549,7 @@ int otp_start(const otp_opts *opts)
     otp__put_rlx(&otp__rt.blocked, 0);
     otp__put_rlx(&otp__rt.fd_waiters, 0);
     otp__put_rlx(&otp__rt.live, 0);
+    otp__put_rlx(&otp__rt.ticks, 0);
     otp__rt.app_failed = otp__rt.deadlocked = false;
     otp__rt.main_thread = NULL;
     if (otp__rt.det || otp__get(&otp__rt.slots) > o.max_processes) otp__slots_sort();
@@ -9055,14 +9566,13 @@ int otp_start(const otp_opts *opts)
         sa.sa_flags = SA_RESTART | SA_ONSTACK;
         (void)sigaction(o.dump_signal, &sa, NULL);
     }
-    for (int i = 0; i <= otp__rt.nscheds && rc == 0; i++)
-        if ((otp__rt.sched[i] = otp__sched_new(i)) == NULL) rc = OTP_ENOMEM;
-#ifdef OTP__LINUX
-    if (!otp__rt.main_event_up) {
-        otp__rt.main_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        otp__rt.main_event_up = otp__rt.main_event >= 0;
+    for (int i = 0; i <= otp__rt.nscheds && rc == 0; i++) {
+        otp__sched *s = otp__rt.sched[i] = otp__sched_new(i);
+        otp__stack *k = s ? otp__stack_take(s) : NULL;      /* the first one of its loop */
+        if (k) otp__stack_put(s, k);
+        else rc = OTP_ENOMEM;
     }
-#endif
+    if (!otp__rt.main_event_up) otp__rt.main_event_up = otp__event_make(otp__rt.main_event);
     for (int i = 0; i < otp__rt.nscheds && rc == 0; i++) {
         otp__thread *t = otp__thread_new();
         if (t) {
@@ -9243,10 +9753,7 @@ int otp_poll(int64_t timeout)
     if (self && self->p) return OTP_EBUSY;
     otp__sched *m = otp__rt.sched[otp__rt.nscheds], *none = NULL;
     if (!atomic_compare_exchange_strong(&otp__rt.main_sched, &none, m)) return OTP_EBUSY;
-#ifdef OTP__LINUX
-    uint64_t v;
-    if (otp__rt.main_event >= 0 && read(otp__rt.main_event, &v, sizeof v) < 0) v = 0;
-#endif
+    if (otp__rt.main_event_up) otp__event_clear(otp__rt.main_event);
     uint64_t before = otp__get(&m->slices);
     m->poll_deadline = timeout < 0 ? INT64_MAX : otp__clock() + timeout * 1000000;
     otp__main_run(m);
@@ -9258,11 +9765,7 @@ int otp_poll(int64_t timeout)
 int otp_poll_fd(void)
 {
     if (otp__get(&otp__rt.up) == 0) return OTP_ENOTUP;
-#ifdef OTP__LINUX
-    return otp__rt.main_event_up ? otp__rt.main_event : OTP_ESYSLIMIT;
-#else
-    return OTP_ESYSLIMIT;
-#endif
+    return otp__rt.main_event_up ? otp__rt.main_event[0] : OTP_ESYSLIMIT;
 }
 
 int64_t otp_now_ns(void)
@@ -9292,7 +9795,7 @@ uint64_t otp_random(void)
 /* -- 4.29 seeing ----------------------------------------------------------------------------------------
    >> info */
 
-enum { OTP__ASK_ALIVE, OTP__ASK_INFO, OTP__ASK_RELATION };
+enum { OTP__ASK_ALIVE, OTP__ASK_INFO, OTP__ASK_RELATION, OTP__ASK_SURVEY = 100 };
 
 static const char *const otp__state_names[] = { "none", "running", "runnable", "waiting", "suspended", "exiting" };
 static const char *const otp__waits_names[] = { "nothing", "a message",     "a call",  "an fd",
@@ -9365,32 +9868,44 @@ static size_t otp__relations(otp__proc *p, int what, otp_pid *out, size_t max)
     return n;
 }
 
+/* By a process that has been asked: it may have been woken only to answer. What did it do before? */
+static void otp__info_asked(otp__proc *p, otp_info *o)
+{
+    otp__info_fill(p, o, true);
+    if (o->state != OTP_STATE_RUNNING && o->state != OTP_STATE_RUNNABLE) return;
+    o->waits = (otp_waits)(otp__get(&p->waits) & 15);
+    if ((o->handler && !p->cur) || (p->has & OTP__HAS_ASLEEP)) {
+        o->memory -= o->stack_bytes;    /* the stack that it answers on is not its own */
+        o->stack_bytes = 0;
+    }
+    if (o->waits != OTP_WAITS_NOTHING)
+        o->state = p->has & OTP__HAS_SUSPEND ? OTP_STATE_SUSPENDED : OTP_STATE_WAITING;
+    otp__info_waits(p, o);
+}
+
 static void otp__answer_ask(otp__sched *s, otp__proc *p, otp__node *n)
 {
     int what = n->m.tag;
+    if (what == OTP__ASK_SURVEY) {
+        otp__survey_answer(n, p);
+        otp__node_free(s, n);
+        return;
+    }
     uint64_t from = n->m.from.id, ref = n->m.ref.id, me = otp__pid(p);
     size_t size = what == OTP__ASK_INFO ? sizeof(otp_info) : 0;
     if (what >= OTP__ASK_RELATION) size = otp__relations(p, what - OTP__ASK_RELATION, NULL, 0) * sizeof(otp_pid);
     otp__node *r = otp__node_new(s, me, from, 0, OTP__K_REPLY, size);
+    bool short_of = !r && size > 0;
+    if (!r) r = otp__reserve_node(me, from, 0, OTP__K_REPLY);   /* without what was asked for, if that is more than alive */
     if (!r) {
         otp__undeliverable(s, n);
         return;
     }
     r->m.ref.id = ref;
-    if (what == OTP__ASK_INFO) {
-        otp_info *o = (otp_info *)(uintptr_t)r->m.data;
-        otp__info_fill(p, o, true);
-        if (o->state == OTP_STATE_RUNNING ||
-            o->state == OTP_STATE_RUNNABLE) { /* it wakes only to answer: what did it do before? */
-            o->waits = (otp_waits)(otp__get(&p->waits) & 15);
-            if ((o->handler && !p->cur) || (p->has & OTP__HAS_ASLEEP)) {
-                o->memory -= o->stack_bytes;    /* the stack that it answers on is not its own */
-                o->stack_bytes = 0;
-            }
-            if (o->waits != OTP_WAITS_NOTHING)
-                o->state = p->has & OTP__HAS_SUSPEND ? OTP_STATE_SUSPENDED : OTP_STATE_WAITING;
-            otp__info_waits(p, o);
-        }
+    if (short_of) {
+        r->m.flags |= OTP__F_ERROR;
+    } else if (what == OTP__ASK_INFO) {
+        otp__info_asked(p, (otp_info *)(uintptr_t)r->m.data);
     } else if (what >= OTP__ASK_RELATION) {
         (void)otp__relations(p, what - OTP__ASK_RELATION, (otp_pid *)(uintptr_t)r->m.data, size / sizeof(otp_pid));
     }
@@ -9434,6 +9949,7 @@ int otp_process_info(otp_pid pid, otp_info *out)
         otp__node *n = otp__ask(&t, pid.id, OTP__K_ASK, OTP__ASK_INFO, 5000);
         if (!n) rc = OTP_ETIMEOUT;
         else if ((n->m.flags & OTP__K_MASK) == OTP__K_DOWN) rc = OTP_ENOPROC;
+        else if (n->m.flags & OTP__F_ERROR) rc = OTP_ENOMEM;
         else memcpy(out, n->m.data, sizeof *out);
         if (n) otp__node_free(t->p, n);
     }
@@ -9454,6 +9970,7 @@ int64_t otp_process_relations(otp_pid pid, enum otp_relation what, otp_pid *out,
         otp__node *n = otp__ask(&t, pid.id, OTP__K_ASK, OTP__ASK_RELATION + (int)what, 5000);
         if (!n) rc = OTP_ETIMEOUT;
         else if ((n->m.flags & OTP__K_MASK) == OTP__K_DOWN) rc = OTP_ENOPROC;
+        else if (n->m.flags & OTP__F_ERROR) rc = OTP_ENOMEM;
         else {
             size_t all = n->m.size / sizeof(otp_pid);
             rc = (int64_t)all;
@@ -9466,6 +9983,8 @@ int64_t otp_process_relations(otp_pid pid, enum otp_relation what, otp_pid *out,
     return rc;
 }
 
+int otp_format_pid(otp_pid pid, char *out, size_t size) { return otp__pid_text(pid.id, out, size); }
+
 OTP__SNAPSHOT size_t otp_processes(otp_pid *out, size_t max)
 {
     size_t n = 0;
@@ -9477,6 +9996,190 @@ OTP__SNAPSHOT size_t otp_processes(otp_pid *out, size_t max)
         if (n < max) out[n].id = pid;
         n++;
     }
+    return n;
+}
+
+/* otp_survey looks at each process in the gentlest way that its state allows.
+   1. It waits (head PARKED or SIGWAIT): as if to wake it the head is moved to awake, which makes its private fields
+      ours (4.10, step 2); then it is parked again as the loop would do it (step 4): if anything has arrived
+      meanwhile, that fails, and it is made runnable.
+   2. It computes: its thread is outside the runtime. While the thread's P is claimed (4.11) it cannot come in. When
+      the thread has lost its P, steal is GONE, and GONE -> BORROWED + LOOK; membarrier; in_rt is 0, and the word is
+      still ours: then its thread, on its way in, waits. It had not seen GONE before: it would have in_rt 1, or have
+      written the word when it became a spare; nobody else writes LOOK, since surveys take turns.
+   3. Else it runs in the runtime or will soon: it gets a signal, and answers in its turn, as to otp_process_info. The
+      answers go straight into a block that the last of them frees. */
+
+typedef struct otp__survey {
+    atomic_uint refs, left, done;
+    struct otp__answer { atomic_uint state; otp_info o; } row[];     /* state 1: answered, 2: it has died */
+} otp__survey;
+
+typedef struct otp__question { otp__survey *v; size_t row; } otp__question;
+
+static void otp__survey_unref(otp__survey *v)
+{
+    /* acq_rel: all uses are over before the last one frees */
+    if (atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) == 1) OTP_FREE(v);
+}
+
+static void otp__survey_answer(otp__node *n, otp__proc *p)
+{
+    otp__question q;
+    memcpy(&q, n->m.data, sizeof q);
+    if (p) otp__info_asked(p, &q.v->row[q.row].o);
+    otp__put_rel(&q.v->row[q.row].state, p ? 1 : 2);
+    if (atomic_fetch_sub_explicit(&q.v->left, 1, memory_order_acq_rel) == 1) {
+        otp__put_seq(&q.v->done, 1);
+        otp__futex_wake(&q.v->done);
+    }
+    otp__survey_unref(q.v);
+}
+
+/* Step 1. */
+static bool otp__look_at_waiting(otp__proc *p, otp_info *o)
+{
+    uintptr_t h = otp__get(&p->head);
+    if (h != OTP__PARKED && (h & 3) != OTP__SIGWAIT) return false;
+    uintptr_t awake = h == OTP__PARKED ? OTP__EMPTY : (uintptr_t)otp__head_list(h), was = h;
+    if (!otp__cas(&p->head, &h, awake, memory_order_acq_rel)) return false;     /* acquire: its private fields */
+    bool guest = (p->flags & OTP__P_GUEST) != 0;    /* in this slot since a moment only; it may wait for its futex alone */
+    if (!guest) {
+        otp__info_fill(p, o, true);
+        o->waits = (otp_waits)(otp__get(&p->waits) & 15);
+        o->state = o->waits == OTP_WAITS_RESUME ? OTP_STATE_SUSPENDED : OTP_STATE_WAITING;
+        otp__info_waits(p, o);
+    }
+    /* release: as the loop, for whoever wakes it */
+    if (guest || !otp__cas(&p->head, &awake, was, memory_order_release)) otp__make_runnable(NULL, p);
+    return !guest;
+}
+
+/* Step 2. t may have gone over to another process, or have ended: threads are never really freed. */
+OTP__SNAPSHOT static bool otp__over_shoulder(otp__proc *p, otp_info *o)
+{
+    otp__thread *t = p->thread;
+    if (!t || t->cur != p || otp__get(&t->in_rt)) return false;
+    unsigned base = otp__rt.fence ? OTP__STEAL_FENCE : 0, gone = base | OTP__STEAL_GONE;
+    unsigned look = base | OTP__STEAL_BORROWED | OTP__STEAL_LOOK;
+    otp__sched *v = t->p;
+    if (v) {
+        static atomic_uint looks;       /* several threads may look at once: each is a taker of its own */
+        unsigned taker = (1u << 20) + (atomic_fetch_add_explicit(&looks, 1, memory_order_relaxed) & 0xfffffu);
+        if (!otp__claim(t, v, taker)) return false;
+    } else {
+        if (!otp__cas(&t->steal, &gone, look, memory_order_seq_cst)) return false;
+        otp__membarrier();
+        bool outside = atomic_load_explicit(&t->in_rt, OTP__TSAN ? memory_order_seq_cst : memory_order_acquire) == 0;
+        unsigned ours = look;
+        if (!outside || otp__get_seq(&t->steal) != look) {
+            (void)otp__cas(&t->steal, &ours, base | OTP__STEAL_GONE, memory_order_seq_cst);
+            return false;
+        }
+    }
+    bool its = t->cur == p && !(p->flags & (OTP__P_GUEST | OTP__P_EXITING));
+    if (its) otp__info_fill(p, o, true);
+    if (v) otp__unclaim(t);
+    else otp__put_rel(&t->steal, base | OTP__STEAL_GONE);
+    return its;
+}
+
+/* What can be told without any of this. */
+OTP__SNAPSHOT static bool otp__glance(otp__proc *p, otp_info *o)
+{
+    if (otp__get_acq(&p->head) == OTP__CLOSED) return false;
+    otp__info_fill(p, o, false);
+    otp__name_copy(p, o->name, sizeof o->name);
+    o->memory = OTP__PROC_BYTES + o->heap_bytes;
+    o->message_queue_len = SIZE_MAX;
+    return o->state != OTP_STATE_NONE;
+}
+
+/* Asks the n processes and waits for their answers. NULL when memory is out. */
+static otp__survey *otp__survey_ask(const uint64_t *pids, size_t n, int64_t ms)
+{
+    otp__survey *v = OTP_MALLOC(sizeof *v + n * sizeof v->row[0]);
+    if (!v) return NULL;
+    memset(v, 0, sizeof *v + n * sizeof v->row[0]);
+    otp__put_rlx(&v->refs, (unsigned)n + 1);
+    otp__put_rlx(&v->left, (unsigned)n);
+    for (size_t i = 0; i < n; i++) {
+        otp__question q = { v, i };
+        otp__proc *p = otp__find(pids[i]);
+        otp__node *m = otp__node_new(NULL, 0, pids[i], OTP__ASK_SURVEY, OTP__K_ASK, sizeof q);
+        if (!m) {       /* as if it had not answered */
+            if (atomic_fetch_sub_explicit(&v->left, 1, memory_order_acq_rel) == 1) otp__put_seq(&v->done, 1);
+            otp__survey_unref(v);
+            continue;
+        }
+        memcpy((void *)(uintptr_t)m->m.data, &q, sizeof q);
+        if (!p || !otp__push(NULL, p, m)) otp__undeliverable(NULL, m);
+    }
+    int64_t until = otp__clock() + ms * 1000000;
+    while (!otp__get_seq(&v->done)) {
+        int64_t left = until - otp__clock();
+        if (left <= 0) break;
+        (void)otp__futex_wait(&v->done, 0, left);
+    }
+    return v;
+}
+
+OTP__SNAPSHOT static int64_t otp__survey_all(void (*row)(const otp_info *info, void *arg), void *arg, int64_t ms)
+{
+    int64_t n = 0;
+    size_t asked = 0, room = 0;
+    uint64_t *pids = NULL;
+    uint32_t slots = otp__get_acq(&otp__rt.slots);
+    for (uint32_t i = 0; i < slots; i++) {
+        otp__proc *p = otp__slot_proc(i);
+        uint64_t pid = otp__pid(p);
+        otp_info o;
+        if (otp__get_acq(&p->head) == OTP__CLOSED || (p->flags & OTP__P_GUEST)) continue;
+        if (!otp__rt.det && (otp__look_at_waiting(p, &o) || otp__over_shoulder(p, &o))) {
+            row(&o, arg);
+            n++;
+            continue;
+        }
+        if (asked == room) {
+            size_t more = room ? room * 2 : 64;
+            uint64_t *larger = OTP_MALLOC(more * sizeof *larger);
+            if (!larger) break;
+            if (pids) {
+                memcpy(larger, pids, asked * sizeof *pids);
+                OTP_FREE(pids);
+            }
+            pids = larger;
+            room = more;
+        }
+        pids[asked++] = pid;
+    }
+    otp__survey *v = asked && !otp__rt.det ? otp__survey_ask(pids, asked, ms) : NULL;
+    for (size_t i = 0; i < asked; i++) {
+        /* acquire: the row was filled in before */
+        unsigned state = v ? otp__get_acq(&v->row[i].state) : 0;
+        otp_info o;
+        otp__proc *p = state == 0 ? otp__find(pids[i]) : NULL;
+        if (state == 1) o = v->row[i].o;
+        else if (!p || !(otp__over_shoulder(p, &o) || otp__glance(p, &o))) continue;
+        row(&o, arg);
+        n++;
+    }
+    if (v) otp__survey_unref(v);
+    if (pids) OTP_FREE(pids);
+    return n;
+}
+
+int64_t otp_survey(void (*row)(const otp_info *info, void *arg), void *arg, int64_t ms)
+{
+    static pthread_mutex_t turns = PTHREAD_MUTEX_INITIALIZER;
+    if (!row || ms < 0) return OTP_EBADARG;
+    otp__thread *t = otp__self_thread();
+    if (t && t->p) return OTP_EBADARG;
+    (void)pthread_mutex_lock(&turns);
+    bool in = otp__outside_in() && otp__get(&otp__rt.up);
+    int64_t n = in ? otp__survey_all(row, arg, ms) : OTP_ENOTUP;
+    otp__outside_out();
+    (void)pthread_mutex_unlock(&turns);
     return n;
 }
 
@@ -9568,6 +10271,40 @@ void otp_trace(const otp_trace_hooks *hooks)
     otp__put_rlx(&otp__rt.slow, otp__rt.det || hooks);
 }
 
+/* The top bit tells virtual ticks from those of the processor's counter, which is far from it. */
+#define OTP__TICKS_VIRTUAL ((uint64_t)1 << 63)
+
+void otp_trace_here(otp_trace_point *out)
+{
+    otp__thread *t = otp__self_thread();
+    otp__proc *p = t ? t->cur : NULL;
+    out->scheduler = t && t->p ? t->p->id : -1;
+    out->message = t ? t->traced : 0;
+    out->place = p ? p->place : NULL;
+    out->handler = p && (p->flags & OTP__P_HANDLER) ? p->run.h->name : NULL;
+    if (otp__unlikely(otp__rt.det)) {
+        uint64_t now = otp__rt.sched[0] ? (uint64_t)otp__rt.sched[0]->vnow : 0, after = otp__get(&otp__rt.ticks) + 1000;
+        out->ticks = now > after ? now : after;
+        otp__put_rlx(&otp__rt.ticks, out->ticks);   /* relaxed: one scheduler runs, and what it does goes in turns */
+        out->ticks |= OTP__TICKS_VIRTUAL;
+    } else {
+        out->ticks = otp__rt.use_tsc ? otp__tsc() : (uint64_t)otp__clock();
+    }
+}
+
+int64_t otp_ticks_ns(uint64_t ticks)
+{
+    if (ticks & OTP__TICKS_VIRTUAL) return (int64_t)(ticks & ~OTP__TICKS_VIRTUAL);
+    if (!otp__rt.use_tsc) return (int64_t)ticks;
+    uint64_t mult = __atomic_load_n(&otp__rt.tsc_mult, __ATOMIC_RELAXED);
+    int64_t d = (int64_t)(ticks - otp__rt.tsc_first);
+    if (mult == 0) {    /* the runtime has not measured it yet */
+        uint64_t dt = otp__tsc() - otp__rt.tsc_first;
+        return dt ? otp__rt.ns_first + (int64_t)((double)d * ((double)(otp__clock() - otp__rt.ns_first) / (double)dt)) : 0;
+    }
+    return otp__rt.ns_first + (int64_t)((double)d * ((double)mult / 4294967296.0));
+}
+
 void otp_bump_reductions(int n)
 {
     otp__thread *t = otp__in_proc();
@@ -9605,6 +10342,207 @@ int otp_at_exit(void (*fn)(otp_pid pid, void *arg), void *arg)
 #if defined(OTP_PREEMPT) && defined(__clang__)
 #pragma clang attribute pop
 #endif
+
+/* -- 4.30 direction -------------------------------------------------------------------------------------
+   >> direct   Deterministic mode only, with an otp_director: it is asked at every point where a process may be left, and
+   whenever nobody runs. A process that is left in the midst of a call stands in the queue as one whose turn is over.
+   All is asked for on paths that are slow anyway: a turn is over after each call, and otp__rt.slow is set. */
+
+#define OTP__DIRECTED 256       /* candidates that are offered */
+
+/* Everybody who can run, into one queue, and into who[]. */
+static int otp__candidates(otp__sched *s, otp_pid *who, int n)
+{
+    otp__queue *q = &s->q[OTP__Q_WOKEN];
+    static const uint8_t others[] = { OTP__Q_MAX, OTP__Q_HIGH, OTP__Q_YIELDED, OTP__Q_LOW };
+    for (otp__proc *p; (p = otp__fresh_pop(s, true)) != NULL;) otp__q_push(q, p);
+    for (size_t i = 0; i < sizeof others; i++)
+        for (otp__proc *p; (p = otp__q_pop(&s->q[others[i]])) != NULL;) otp__q_push(q, p);
+    s->urgent = 0;
+    for (otp__proc *p = q->head; p && n < OTP__DIRECTED; p = p->qn) who[n++].id = otp__pid(p);
+    return n;
+}
+
+static void otp__directed_take(otp__sched *s, otp__proc *p)
+{
+    otp__queue *q = &s->q[OTP__Q_WOKEN];
+    otp__proc *before = NULL;
+    for (otp__proc *at = q->head; at != p; at = at->qn) before = at;
+    if (before) before->qn = p->qn;
+    else q->head = p->qn;
+    if (q->tail == p) q->tail = before;
+    otp__len_add(s, -1);
+}
+
+/* Asks until there is an answer: who goes on; NULL: nobody can. */
+static otp__proc *otp__ask_director(otp__sched *s, otp__proc *running, enum otp_point point)
+{
+    const otp_director *d = otp__rt.director;
+    otp_pid who[OTP__DIRECTED];
+    for (;;) {
+        if (running) who[0].id = otp__pid(running);
+        int n = otp__candidates(s, who, running ? 1 : 0);
+        otp__rt.directing = true;
+        int k = d->choose ? d->choose(who, n, point, d->arg) : 0;
+        if (k == OTP_DIRECT_END) otp__signal_all(OTP_REASON_KILL);
+        if (k == OTP_DIRECT_KILL && running)
+            otp__signal_why(s, 0, who[0].id, OTP__K_EXIT, 0, 0, &(otp_reason){ OTP_REASON_KILL, 0, 0, NULL });
+        otp__rt.directing = false;
+        if (k == OTP_DIRECT_TIME && otp__get(&s->next_due) != INT64_MAX) otp__timers_run(s, otp__get(&s->next_due));
+        otp__put_rlx(&otp__self_thread()->in_rt, 1);    /* signal_all, and hooks that read the clock, went out */
+        if (k == OTP_DIRECT_TIME || (k == OTP_DIRECT_END && n > 0)) continue;
+        if (running && k <= 0) return running;
+        if (n == 0) return NULL;
+        otp__proc *p = s->q[OTP__Q_WOKEN].head;
+        for (int i = running ? 1 : 0; i < k && p->qn; i++) p = p->qn;
+        return p;
+    }
+}
+
+/* The loop: nobody runs. */
+static OTP__NOINLINE otp__proc *otp__choose_directed(otp__sched *s)
+{
+    otp__proc *p = s->directed;
+    s->directed = NULL;
+    if (!p) p = otp__ask_director(s, NULL, OTP_POINT_NONE);
+    if (p) otp__directed_take(s, p);
+    return p;
+}
+
+static otp__thread *otp__directed_here(otp__thread *t, enum otp_point point)
+{
+    otp__sched *s = t->p;
+    if (!s || !t->cur || !t->cur->stack || (t->cur->flags & OTP__P_GUEST) || otp__rt.directing) return t;
+    otp__proc *next = otp__ask_director(s, t->cur, point);
+    if (next == t->cur) return t;
+    s->directed = next;
+    return otp__suspend_yield(t);
+}
+
+static OTP__NOINLINE otp__thread *otp__directed_turn(otp__thread *t, enum otp_point point)
+{
+    t = otp__directed_here(t, point);
+    otp__proc *p = t->cur;
+    if (otp__arrived(p) && !(p->flags & OTP__P_EXITING)) t = otp__take_in(t);
+    return t;
+}
+
+#ifdef OTP_STEPS
+/* Only for code on a process's own stack: the loop, and what it does for itself, cannot be left. */
+static OTP__NOINLINE void otp__step(otp__sched *s)
+{
+    if (!s || !otp__rt.det || !otp__rt.director) return;
+    otp__thread *t = otp__self_thread();
+    otp__stack *k = t && t->p == s && t->cur ? t->cur->stack : NULL;
+    char *here = __builtin_frame_address(0);
+    if (k && here >= k->base && here < (char *)k) (void)otp__directed_here(t, OTP_POINT_STEP);
+}
+#endif
+
+void otp_direct_point(void)
+{
+    if (!otp__rt.det || !otp__rt.director || otp__rt.directing) return;
+    otp__thread *t = otp__in();
+    t = otp__directed_here(t, OTP_POINT_CALL);
+    otp__out(t);
+}
+
+static OTP__COLD bool otp__refused_slow(const char *what)
+{
+    const otp_director *d = otp__rt.det ? otp__rt.director : NULL;
+    otp__thread *t = otp__self_thread();
+    if (!d || !d->refuse || !t || !t->p || !t->cur || (t->cur->flags & OTP__P_EXITING)) return false;
+    return d->refuse((otp_pid){ otp__pid(t->cur) }, what, d->arg);
+}
+
+static OTP__COLD void otp__event(enum otp_event what, uint64_t who, uint64_t other, int n, const char *text)
+{
+    const otp_director *d = otp__rt.det ? otp__rt.director : NULL;
+    if (!d || !d->event || otp__rt.directing) return;
+    static const char *const kinds[] = { "message", "exit",  "link",    "unlink", "unlink ack", "monitor",
+                                         "demonitor", "down", "reply", "suspend", "resume",    "question" };
+    if (what == OTP_EVENT_SIGNAL) text = kinds[n];
+    otp__proc *p = what == OTP_EVENT_WAIT ? otp__find(who) : NULL;
+    if (p) {
+        unsigned waits = otp__get(&p->waits) & 15;
+        text = otp__waits_names[waits % 7];
+        if (waits == OTP_WAITS_CALL) other = p->waits_for;
+        n = 0;
+        for (otp__node *m = p->first; m; m = m->next) n++;
+    }
+    d->event(what, (otp_pid){ who }, (otp_pid){ other }, n, text, d->arg);
+}
+
+/* All as at the start: what a run does must not depend on the ones before it. */
+static void otp__directed_reset(otp__sched *s)
+{
+    otp__wheel *w = &s->wheel;
+    for (int i = 0; w->count > 0 && i < OTP__WHEEL_SLOTS; i++) {
+        otp__tlink *slot = otp__wheel_slot(w, i);
+        for (otp__tlink *l = slot->next, *next; l != slot; l = next) {
+            next = l->next;
+            otp__timer_free(s, (otp__timer *)(void *)l);
+        }
+    }
+    s->vnow = 1000000000;
+    s->ref = 0;
+    otp__wheel_init(w, otp__ms(s->vnow));
+    otp__put_rlx(&s->next_due, INT64_MAX);
+    otp__put_rlx(&s->slices, 0);
+    otp__proc *turned = NULL, *sorted = NULL;   /* by slot: those used last stand in front, in some order */
+    for (otp__proc *p, *next = s->free_procs; (p = next) != NULL; turned = p) {
+        next = p->qn;
+        p->qn = turned;
+    }
+    for (otp__proc *p, *next = turned; (p = next) != NULL;) {
+        next = p->qn;
+        otp__proc **at = &sorted;
+        while (*at && otp__pid_slot(otp__pid(*at)) < otp__pid_slot(otp__pid(p))) at = &(*at)->qn;
+        p->qn = *at;
+        *at = p;
+    }
+    s->free_procs = sorted;
+}
+
+static size_t otp__list_free(const otp__list *l) { return (l->head ? l->count : 0) + (l->full ? l->full->count : 0); }
+
+/* Blocks of ours that somebody holds; those of AddressSanitizer, and above 4 KiB, are not counted. */
+static size_t otp__blocks(otp__sched *s)
+{
+    size_t n = 0;
+    for (unsigned cls = 0; cls < OTP__CLASSES; cls++) {
+        n += otp__rt.carved[cls] - otp__list_free(&s->mem.list[cls]) - otp__list_free(&otp__rt.guest_mem.list[cls]) -
+             otp__list_free(&otp__rt.sched[otp__rt.nscheds]->mem.list[cls]);
+        for (otp__chain *c = otp__rt.depot[cls]; c; c = c->chains) n -= c->count;
+    }
+    return n;
+}
+
+/* True when there is something to look at. */
+static OTP__NOINLINE bool otp__idle_directed(otp__sched *s)
+{
+    const otp_director *d = otp__rt.director;
+    size_t alive = (size_t)otp__live();
+    if (!d->idle || otp__get(&otp__rt.up) != 1) return false;
+    if (alive > 0 && (otp__get(&s->next_due) != INT64_MAX || otp__get(&otp__rt.fd_waiters))) {
+        (void)otp__ask_director(s, NULL, OTP_POINT_NONE);      /* it may want to end a run that only waits */
+        return otp__get(&s->len) > 0;
+    }
+    if (alive == 0) otp__directed_reset(s);
+    int k = d->idle(alive, otp__blocks(s), d->arg);
+    if (alive == 0 && d->seed) s->rng = *d->seed;
+    if (k == OTP_DIRECT_END) otp__signal_all(OTP_REASON_KILL);
+    otp__put_rlx(&otp__self_thread()->in_rt, 1);
+    if (k == 0) otp__doze(s);
+    return true;
+}
+
+int otp_direct(const otp_director *director)
+{
+    if (otp__get(&otp__rt.up) != 0) return OTP_EEXIST;
+    otp__rt.director = director;
+    return 0;
+}
 
 #endif /* OTP_IMPLEMENTATION */
 

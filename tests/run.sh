@@ -9,6 +9,8 @@
 # BUILD    where the programs go, default build/tests. A different one for each set of flags.
 # JOBS     programs that run at the same time, default 1; compilers: 2.
 # TIMEOUT  seconds for one run of one program, default 120.
+# RUNNER   what runs the programs, such as an emulator; default nothing.
+# SKIP     names of tests to leave out, with commas.
 # CC, CFLAGS, LDFLAGS as usual. WERROR= (empty) lets warnings pass.
 cd "$(dirname "$0")/.." || exit 1
 . tools/tally.sh
@@ -18,7 +20,7 @@ BUILD=${BUILD:-build/tests}
 CC=${CC:-cc}
 CFLAGS=${CFLAGS--O1 -g}
 WERROR=${WERROR--Werror}
-export BUILD CC CFLAGS LDFLAGS WERROR ONLY TIMEOUT
+export BUILD CC CFLAGS LDFLAGS WERROR ONLY TIMEOUT RUNNER SKIP
 
 # compile OUTPUT SOURCE FLAGS…: if the sources are newer; what the compiler says goes to OUTPUT.build.log.
 compile() {
@@ -46,7 +48,9 @@ elif [ "${1-}" = --one ]; then                  # one program in one mode, calle
     *) set -- "$bin" --schedulers "$3" ;;
     esac
     if [ -n "$ONLY" ]; then set -- "$@" --only "$ONLY"; fi
-    limit "${TIMEOUT:-120}" "$@" >"$log" 2>&1 </dev/null
+    if [ -n "${SKIP-}" ]; then set -- "$@" --skip "$SKIP"; fi
+    # shellcheck disable=SC2086
+    limit "${TIMEOUT:-120}" ${RUNNER-} "$@" >"$log" 2>&1 </dev/null
     echo $? >"$log.status"
     exit 0
 fi

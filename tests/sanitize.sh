@@ -34,7 +34,27 @@ valgrind)
     done
     export WRAP='valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite'
     export TIMEOUT=120 BUILD=build/valgrind CFLAGS='-O1 -g'
-    exec sh tools/run_example.sh "$@"
+    . tools/tally.sh
+    mkdir -p build/valgrind
+    sh tools/run_example.sh "$@" >build/valgrind/examples.log 2>&1
+    add_results examples build/valgrind/examples.log $?
+    sed '$d' build/valgrind/examples.log
+    # Tests, with one order of events each. helgrind is of no use here: see docs/testing.md.
+    for name in link timers handler; do
+        program=build/valgrind/test_$name
+        # shellcheck disable=SC2086
+        if ! $CC -std=c11 $CFLAGS -pthread -I. -o "$program" "tests/test_$name.c"; then
+            not_ok "tests/test_$name.c does not compile"
+            continue
+        fi
+        # shellcheck disable=SC2086
+        limit 600 $WRAP --show-leak-kinds=definite "$program" --deterministic --seeds 1..1 >"$program.log" 2>&1
+        add_results "test_$name" "$program.log" $?
+        echo "test_$name under memcheck: ${added% *} passed, ${added#* } failed"
+        grep -E '^(not ok|==)' "$program.log" | head -n 40
+    done
+    total
+    exit
     ;;
 *)
     echo "usage: $0 asan | tsan | ubsan | valgrind" >&2

@@ -243,6 +243,20 @@ TEST(rule_90_a_plain_monitor_is_no_alias)
     test_quiet();
 }
 
+TEST(rule_40_90_a_monitor_on_itself_is_no_alias)
+{
+    static const otp_alias_mode modes[] = { OTP_ALIAS_EXPLICIT, OTP_ALIAS_DEMONITOR, OTP_ALIAS_REPLY };
+    for (int i = 0; i < 3; i++) {
+        otp_monitor_opts o = { .alias = modes[i] };
+        otp_ref ref = otp_monitor_opt(otp_self(), &o);
+        CHECK(ref.id != 0);
+        CHECK_EQ(otp_send_alias(alias_of(ref), A, &i, sizeof i), 0);
+        test_quiet();
+        CHECK(!otp_unalias(alias_of(ref)));
+        CHECK(!otp_demonitor(ref, OTP_INFO));
+    }
+}
+
 TEST(rule_90_on_a_dead_process)
 {
     otp_ref first;

@@ -376,6 +376,7 @@ TEST_PLAIN(bad_options)
 {
     otp_opts bad[] = {
         { .schedulers = -1 }, { .shutdown = -5 }, { .stuck = -5 }, { .blocking_threads = -1 }, { .stack_size = 100 },
+        { .stack_size = SIZE_MAX },
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         bad[i].log = test_log;

@@ -12,7 +12,9 @@
 #define ISOLATED(id) TEST_WITH(id, .real = true, .opts.force_isolation = true)
 /* Faults that the sanitizers would report themselves. */
 #define ISOLATED_PLAIN(id) TEST_WITH(id, .real = true, .not_sanitized = true, .opts.force_isolation = true)
-#define CHILDREN(id) TEST_WITH(id, .real = true, .plain = true, .not_sanitized = true)
+/* force_isolation: not where faults are not contained. */
+#define CHILDREN(id) \
+    TEST_WITH(id, .real = true, .plain = true, .not_sanitized = true, .opts.force_isolation = true)
 
 #if defined(__clang__)
 #define UNCHECKED __attribute__((noinline, no_sanitize("address", "undefined", "thread")))
@@ -762,6 +764,27 @@ static size_t read_all(int fd, char *out, size_t size)
     return n;
 }
 
+/* Starts this program again. Under an emulator, which RUNNER names, the kernel cannot do it by itself. */
+static void exec_self(void)
+{
+    char exe[1024];
+    char *words[8] = { NULL };
+    const char *runner = getenv("RUNNER");
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    if (n <= 0) return;
+    exe[n] = 0;
+    if (!runner || !*runner) {
+        (void)execl(exe, "child", (char *)NULL);
+        return;
+    }
+    static char copy[1024];
+    size_t count = 0;
+    (void)snprintf(copy, sizeof copy, "%s", runner);
+    for (char *word = strtok(copy, " "); word && count < 6; word = strtok(NULL, " ")) words[count++] = word;
+    words[count] = exe;
+    (void)execvp(words[0], words);
+}
+
 /* Runs this program as a child; its wait status. */
 static int run_child(const char *mode)
 {
@@ -771,7 +794,7 @@ static int run_child(const char *mode)
     if (pid == 0) {
         if (setenv("TEST_CHILD", mode, 1) != 0 || dup2(err[1], 2) < 0 || dup2(out[1], 1) < 0) _exit(90);
         for (int fd = 3; fd < 100; fd++) (void)close(fd);
-        (void)execl("/proc/self/exe", "child", (char *)NULL);
+        exec_self();
         _exit(91);
     }
     if (pid < 0 || close(err[1]) != 0 || close(out[1]) != 0) return -1;

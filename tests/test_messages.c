@@ -382,6 +382,7 @@ static void reader(void *arg)
 
 TEST(shared_blocks_are_read_where_they_are)
 {
+    CHECK(otp_shared_new(NULL, SIZE_MAX - 8) == NULL);
     const size_t sizes[] = { 1, 16, 1000, 100000 };
     for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++) {
         otp_pid self = otp_self(), p[5];

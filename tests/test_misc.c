@@ -560,8 +560,11 @@ TEST(rule_100_a_suspended_process_can_be_killed_and_asked)
     CHECK_EQ(otp_link(p), 0);
     CHECK_EQ(info_of(p).links, 1);
     CHECK_EQ(otp_unlink(p), 0);
+    CHECK_EQ(otp_suspend_process(p), 0);
     CHECK_EQ(otp_exit_signal(p, OTP_KILL), 0);
     CHECK_EQ(test_down(ref)->kind, OTP_REASON_KILLED);
+    CHECK_EQ(otp_resume_process(p), OTP_ENOPROC);           /* and with that it is no longer counted */
+    CHECK_EQ(otp_resume_process(p), OTP_ENOENT);
 }
 
 static void counts_up(void *arg)

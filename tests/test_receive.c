@@ -321,6 +321,7 @@ static int64_t time_of_refs(int rounds, otp_pid server)
     int64_t begin = real_ns();
     for (int i = 0; i < rounds; i++) {
         otp_ref r = otp_send_request(server, A, &i, sizeof i);
+        CHECK(r.id != 0);
         const otp_msg *m = otp_recv_ref(r, OTP_INFINITY);
         CHECK(m != NULL && m->tag == OTP_REPLY_TAG && number(m) == i);
     }

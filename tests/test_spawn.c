@@ -329,6 +329,7 @@ TEST(rule_5_a_bad_option_creates_no_process)
     BAD(OTP_EBADARG, .fn = test_idle, .name = name);
     BAD(OTP_EBADARG, .fn = test_idle, .priority = (otp_priority)17);
     BAD(OTP_EBADARG, .fn = test_idle, .stack_size = 1);
+    BAD(OTP_EBADARG, .fn = test_idle, .stack_size = SIZE_MAX / 2);
     BAD(OTP_EBADARG, .fn = test_idle, .mailbox_limit = 1, .mailbox_full = (otp_full)9);
     otp_pid p;
     CHECK_EQ(otp_spawn_opt(NULL, &p), OTP_EBADARG);

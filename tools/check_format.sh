@@ -33,7 +33,7 @@ clang_formatted() {
 }
 
 mkdir -p build
-for file in otp*.h tests/*.[ch] tests/headers/*.c* examples/*.[ch] examples/*/*.[ch] bench/*.[ch] \
+for file in otp*.h tests/*.[ch] tests/headers/*.c* tests/conformance/* examples/*.[ch] examples/*/*.[ch] bench/*.[ch] \
         tests/*.sh tools/*.sh bench/*.sh .ci/run; do
     if [ -f "$file" ]; then check "$file" plain "$file"; fi
 done
@@ -42,7 +42,7 @@ if ! command -v clang-format >/dev/null 2>&1; then
     total
     exit
 fi
-if [ $# -eq 0 ]; then set -- tests/*.[ch] tests/headers/*.c* examples/*.[ch] examples/*/*.[ch] bench/*.[ch]; fi
+if [ $# -eq 0 ]; then set -- tests/*.[ch] tests/headers/*.c* tests/conformance/*.[ch] examples/*.[ch] examples/*/*.[ch] bench/*.[ch]; fi
 for file in "$@"; do
     if [ -f "$file" ]; then SHOW_LINES=30 check "$file, clang-format" clang_formatted "$file"; fi
 done

@@ -1,13 +1,14 @@
 #!/bin/sh
 # Installs by apt-get what is missing for a target; elsewhere prints what it would need.
 #
-#   tools/deps.sh check       for make check: compilers, sanitizers, valgrind, clang-format, the Redis clients
+#   tools/deps.sh check       for make check: compilers, sanitizers, valgrind, clang-format, the Redis clients, Erlang, portable
 #   tools/deps.sh bench       for make bench: the peers and the programs that measure and draw
-#   tools/deps.sh             both
+#   tools/deps.sh portable    for make portable: cross compilers, emulators, musl, more versions of the compilers
+#   tools/deps.sh             all of it
 #
 # make test needs none of them: gcc or clang, make and git are enough.
 
-# "command package", the names of Debian and Ubuntu.
+# "command package" or "file package", the names of Debian and Ubuntu.
 for_check='gcc gcc
 g++ g++
 make make
@@ -16,24 +17,55 @@ clang clang
 clang-format clang-format
 valgrind valgrind
 gdb gdb
-redis-cli redis-tools'
+tmux tmux
+redis-cli redis-tools
+erl erlang-base
+erlc erlang-base'
 for_bench='erl erlang-base
 erlc erlang-base
 go golang-go
 hyperfine hyperfine
 gnuplot gnuplot-nox
-redis-server redis-server'
+redis-server redis-server
+/usr/include/boost/context/fiber.hpp libboost-context-dev
+/usr/include/boost/fiber/all.hpp libboost-fiber-dev
+/usr/include/caf/all.hpp libcaf-dev'
+# The headers of a cross compiler's libc are only recommended by it, so they are named; clang-22 is an update.
+for_portable='aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+/usr/aarch64-linux-gnu/include/stdio.h libc6-dev-arm64-cross
+riscv64-linux-gnu-gcc gcc-riscv64-linux-gnu
+/usr/riscv64-linux-gnu/include/stdio.h libc6-dev-riscv64-cross
+arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf
+/usr/arm-linux-gnueabihf/include/stdio.h libc6-dev-armhf-cross
+i686-linux-gnu-gcc gcc-i686-linux-gnu
+/usr/i686-linux-gnu/include/stdio.h libc6-dev-i386-cross
+qemu-aarch64 qemu-user
+musl-gcc musl-tools
+gcc-11 gcc-11
+g++-11 g++-11
+gcc-12 gcc-12
+clang-14 clang-14
+clang-15 clang-15
+clang-16 clang-16
+clang-19 clang-19
+clang-22 clang-22'
 
 case ${1-all} in
-check) list=$for_check ;;
+check) list="$for_check
+$for_portable" ;;
+portable) list=$for_portable ;;
 bench) list=$for_bench ;;
 all) list="$for_check
+$for_portable
 $for_bench" ;;
-*) echo "usage: $0 [check | bench]" >&2; exit 2 ;;
+*) echo "usage: $0 [check | portable | bench]" >&2; exit 2 ;;
 esac
 
 packages=$(printf '%s\n' "$list" | while read -r command package; do
-    command -v "$command" >/dev/null 2>&1 || echo "$package"
+    case $command in
+    /*) [ -e "$command" ] || echo "$package" ;;
+    *) command -v "$command" >/dev/null 2>&1 || echo "$package" ;;
+    esac
 done | sort -u | tr '\n' ' ')
 # The sanitizers of clang are a package of their own, which comes as a recommendation only.
 if [ "${1-all}" != bench ] && ! echo 'int main(void) { return 0; }' |

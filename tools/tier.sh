@@ -49,12 +49,16 @@ quick() {
     step 'tests, 1, 2 and 8 schedulers' env MODES='1 2 8' sh tests/run.sh
     step 'tests, deterministic, 100 seeds' env MODES='1..100' JOBS=2 sh tests/run.sh
     if [ -f tests/kv.sh ]; then step 'key-value server' sh tests/kv.sh; fi
+    step 'otp-top and pictures of timelines' sh tests/top.sh
 }
 
 wide() {
     switching='tests/test_call.c tests/test_exit.c tests/test_handler.c tests/test_receive.c tests/test_sched.c'
     step 'form of the sources' sh tools/check_format.sh
     step 'headers, gcc and clang, all flags' sh tests/headers.sh wide
+    if have gcc 'models of the lock-free parts'; then
+        step 'models of the lock-free parts' sh tests/models/run.sh
+    fi
     step 'tests, deterministic, 1,000 seeds' env MODES='1..500 501..1000' JOBS=2 TIMEOUT=900 sh tests/run.sh
 
     # The suite with other compilers and flags; -O1 with the default compiler is what make test does.
@@ -89,6 +93,13 @@ VARIANTS
             step "tests, tsan, $compiler" env CC=$compiler MODES="$modes" sh tests/sanitize.sh tsan
         fi
     done
+    for compiler in gcc clang; do
+        if have $compiler "hardened build of $compiler"; then
+            step "hardened build, $compiler" env CC=$compiler sh tests/hardening.sh
+        fi
+    done
+    step 'stress: web, a day, refused allocations' sh tests/stress.sh
+    step 'other machines, libraries, compilers, systems' sh tests/portable.sh wide
     if have valgrind 'examples under valgrind'; then step 'examples under valgrind' sh tests/sanitize.sh valgrind; fi
     if have gdb 'otp-gdb.py'; then step 'gdb: live, and in cores' sh tests/gdb.sh; fi
     step 'profiles: frame pointers and perf' sh tests/perf.sh
@@ -97,6 +108,7 @@ VARIANTS
     if have clang 'examples with clang'; then
         step 'examples, clang' env CC=clang BUILD=build/examples.clang sh tools/run_example.sh
     fi
+    if have erl 'comparison with Erlang'; then step 'the same programs on Erlang' sh tests/conformance/run.sh; fi
     if [ -f tests/kv.sh ]; then step 'key-value server, real clients' sh tests/kv.sh wide; fi
 }
 

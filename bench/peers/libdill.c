@@ -81,6 +81,7 @@ static void pingpong_pairs(void)
     for (long i = 0; i < pairs; i++) must(bundle_go(all, pair(rounds)), "bundle_go");
     must(bundle_wait(all, -1), "bundle_wait");
     report(start, pairs * rounds, "per round trip, 64 pairs, one thread");
+    must(hclose(all), "hclose");
 }
 
 static coroutine void node(int in, int out, int done)
@@ -118,6 +119,7 @@ static void spawn(void)
     must(bundle_wait(all, -1), "bundle_wait");
     if (left != 0) abort();
     report(start, n, "per coroutine, one thread");
+    must(hclose(all), "hclose");
 }
 
 int main(int argc, char **argv)

@@ -6,7 +6,7 @@
 /* One server for all tests: requests say what it is to do, and it tells the first process what it did. */
 enum {
     GET = 1, ADD, LATER, FLUSH, HELPED, EARLY, TWICE, NEVER, SLOW, STOP, STOP_REPLY, CONTINUE, IDLE, EXITS, CRASHES, NOTE,
-    GO
+    GO, OTHER, WORD
 };
 enum { E_INIT = 10000, E_CAST = 20000, E_INFO = 30000, E_CONTINUED = 40000, E_IDLE = 50000, E_TERMINATE = 60000 };
 enum how { OK, IGNORE, FAIL_WITH, FAIL_STOP, TRAPS, INIT_IDLE, INIT_CONTINUE, INIT_WAITS };
@@ -86,6 +86,10 @@ static otp_next call(void *state, otp_from from, const otp_msg *m)
     case CONTINUE: CHECK_EQ(OTP_REPLY(from, s->n), 0); return otp_continue(*OTP_PAYLOAD(m, int));
     case IDLE: CHECK_EQ(OTP_REPLY(from, s->n), 0); return otp_idle(*OTP_PAYLOAD(m, int));
     case EXITS: otp_exit(OTP_USER(9, "left in a call"));
+    case WORD: return OTP_SERVER_REPLY(from, *OTP_PAYLOAD(m, int64_t));
+    case OTHER:         /* answers the one before, and ends without an answer to this one */
+        CHECK(OTP_REPLY(s->kept[0], (int64_t)7) == 0);
+        return otp_stop_with(OTP_USER(71, "after the other"));
     case CRASHES: test_crash(NULL); return OTP_OK;
     default: return otp_stop_with(OTP_ERROR(OTP_EBADCALL));
     }
@@ -498,6 +502,31 @@ TEST(gen_server_19_the_reason_of_a_death_is_told_also_normal)
     CHECK_EQ(otp_send(p, GO, NULL, 0), 0);
     CHECK_EQ(test_down(ref)->kind, OTP_REASON_NORMAL);
     expect(E_TERMINATE);
+}
+
+TEST(gen_server_19_an_answer_to_another_request_does_not_count_for_this_one)
+{
+    otp_pid p = start(OK, 5);
+    otp_ref first = otp_send_request(p, LATER, NULL, 0);
+    expect(LATER);
+    CHECK_EQ(otp_try_call(p, OTHER, NULL, 0, NULL, 0, TEST_WAIT), OTP_EDIED);
+    const otp_msg *m = otp_recv_ref(first, TEST_WAIT);
+    CHECK(m != NULL);
+    CHECK_EQ(m->tag, OTP_REPLY_TAG);
+    expect(E_TERMINATE + 71);
+}
+
+TEST(gen_server_53_a_report_names_no_client_that_was_answered)
+{
+    otp_ref ref;
+    int64_t sum = 0, one = 1;
+    otp_pid p = otp_server_start_monitor(&server, OPTS(OK, 8, .name = NULL), &ref);
+    CHECK_EQ(otp_call(p, WORD, &one, sizeof one, &sum, sizeof sum, TEST_WAIT), sizeof sum);
+    cast_number(p, STOP, 21);
+    CHECK_EQ(test_down(ref)->code, 21);
+    CHECK(test_log_wait("state: n = 8"));
+    CHECK(!test_log_has("waits"));
+    expect(E_TERMINATE + 21);
 }
 
 TEST(gen_server_21_a_finished_call_leaves_nothing_behind)

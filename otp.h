@@ -3379,8 +3379,9 @@ static bool otp__inject_take(otp__sched *s)
 
 OTP__INLINE otp__node *otp__head_list(uintptr_t h) { return (otp__node *)(h & ~OTP__HEAD_BITS); }
 
-/* Hands a node over. False when the receiver is dead: the node is still the caller's. */
-OTP__INLINE bool otp__push(otp__sched *s, otp__proc *p, otp__node *n)
+/* The part of a push that is nearly always all of it. EMPTY: done. PARKED: done, and the receiver, which waited, is the
+   caller's to make runnable. Else nothing is done, and this is the head in the way: CLOSED, or SIGWAIT with its list. */
+OTP__INLINE uintptr_t otp__push_plain(otp__proc *p, otp__node *n)
 {
     uintptr_t h = otp__get(&p->head);
     for (;;) {
@@ -3388,13 +3389,28 @@ OTP__INLINE bool otp__push(otp__sched *s, otp__proc *p, otp__node *n)
             if (otp__cas_weak(&p->head, &h, OTP__EMPTY, memory_order_acq_rel)) {   /* acquire: its private fields */
                 p->handed = n;
                 n->next = NULL;
-                __builtin_prefetch(p->stack);      /* its context: it often goes on within nanoseconds */
-                otp__make_runnable(s, p);
-                return true;
+                __builtin_prefetch(p->stack);       /* its context: it often goes on within nanoseconds */
+                return OTP__PARKED;
             }
         } else if (otp__likely((h & 3) == 0)) {
             n->next = otp__head_list(h);
-            if (otp__cas_weak(&p->head, &h, (uintptr_t)n | (h & OTP__NUDGE), memory_order_release)) return true;
+            if (otp__cas_weak(&p->head, &h, (uintptr_t)n | (h & OTP__NUDGE), memory_order_release)) return OTP__EMPTY;
+        } else {
+            return h;
+        }
+    }
+}
+
+/* Hands a node over. False when the receiver is dead: the node is still the caller's. */
+OTP__INLINE bool otp__push(otp__sched *s, otp__proc *p, otp__node *n)
+{
+    for (;;) {
+        uintptr_t h = otp__push_plain(p, n);
+        if (otp__likely(h == OTP__EMPTY)) {
+            return true;
+        } else if (h == OTP__PARKED) {
+            otp__make_runnable(s, p);
+            return true;
         } else if (h == OTP__CLOSED) {
             (void)otp__get_acq(&p->head);   /* as in otp__find */
             return false;
@@ -6294,20 +6310,12 @@ OTP__INLINE int otp__send(otp_pid to, int tag, const void *data, size_t size, un
     if (otp__unlikely(!n)) goto any;
     (void)otp__node_fill(n, OTP__CLASS_WORD, otp__pid(t->cur), to.id, tag, kind, size ? 8 : 0);
     if (size) otp__copy_in(t, n, data, 8);
-    uintptr_t h = otp__get(&p->head);
-    for (;;) {      /* as in otp__push */
-        if (h == OTP__PARKED) {
-            if (otp__unlikely(!otp__cas_weak(&p->head, &h, OTP__EMPTY, memory_order_acq_rel))) continue;
-            p->handed = n;
-            n->next = NULL;
-            __builtin_prefetch(p->stack);      /* its context: it often goes on within nanoseconds */
-            if (otp__unlikely(p->special || s->no_next || otp__get(&s->run_next))) return otp__sent_woke(t, p);
-            otp__put_rlx(&s->run_next, p);
-            break;
-        }
-        if (otp__unlikely(h & 3)) return otp__sent_push(t, p, n);
-        n->next = otp__head_list(h);
-        if (otp__likely(otp__cas_weak(&p->head, &h, (uintptr_t)n | (h & OTP__NUDGE), memory_order_release))) break;
+    uintptr_t h = otp__push_plain(p, n);
+    if (h == OTP__PARKED) {
+        if (otp__unlikely(p->special || s->no_next || otp__get(&s->run_next))) return otp__sent_woke(t, p);
+        otp__put_rlx(&s->run_next, p);
+    } else if (otp__unlikely(h != OTP__EMPTY)) {
+        return otp__sent_push(t, p, n);
     }
     if (otp__unlikely((t->cur->reds += OTP__SEND_REDS) >= t->cur->turn)) return otp__sent_turn(t);
     otp__out(t);

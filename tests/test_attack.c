@@ -17,7 +17,7 @@
 enum { GO = 1, ASK, BAD, NOTE };
 
 static volatile uintptr_t wild = 24;
-static volatile int sink, zero;
+static volatile int sink;
 
 RAW static void fault(void) { *(volatile int *)wild = 1; }
 static void crash(void *arg) { (void)arg; fault(); }
@@ -148,6 +148,7 @@ __attribute__((noinline)) static void leaps(void *arg)
     volatile char frame[4 << 20];                           /* sixteen stacks and their guards */
     __asm__ volatile("" : : "r"(frame) : "memory");
     frame[0] = 1;
+    static volatile int zero;
     sink = frame[zero];
 }
 ISOLATED(a_large_frame_that_would_leap_over_the_guard) { overflow_as(leaps); }
@@ -351,10 +352,11 @@ static void app_of_attack(void *arg) { run_in_process(*(otp_fn **)arg); }
 static void corrupts_the_heap(void *arg)
 {
     (void)arg;
-    size_t *last = malloc(200000 / 2);                      /* from the top, not from a free list */
+    enum { BYTES = 100000 };
+    size_t *volatile last = malloc(BYTES);      /* from the top, not from a free list; volatile: its size is forgotten */
     if (!last) _exit(53);
     volatile size_t *words = last;
-    for (int i = 0; i < 8; i++) words[100000 / sizeof *words + (size_t)i] = 0x4141414141414141;
+    for (size_t i = 0; i < 8; i++) words[BYTES / sizeof *words + i] = (size_t)0x4141414141414141;
     void *volatile more = malloc(120000);
     _exit(more ? 54 : 55);
 }

@@ -3401,6 +3401,16 @@ OTP__INLINE uintptr_t otp__push_plain(otp__proc *p, otp__node *n)
     }
 }
 
+/* A signal to a process that waits for one, without messages in its list: true, and it is the caller's to make runnable. */
+OTP__INLINE bool otp__push_awaited(otp__proc *p, otp__node *n)
+{
+    uintptr_t h = OTP__SIGWAIT;
+    if (otp__unlikely(!otp__cas(&p->head, &h, OTP__EMPTY, memory_order_acq_rel))) return false; /* acquire: as above */
+    p->handed = n;
+    n->next = NULL;
+    return true;
+}
+
 /* Hands a node over. False when the receiver is dead: the node is still the caller's. */
 OTP__INLINE bool otp__push(otp__sched *s, otp__proc *p, otp__node *n)
 {
@@ -3420,9 +3430,7 @@ OTP__INLINE bool otp__push(otp__sched *s, otp__proc *p, otp__node *n)
             if ((n->m.flags & OTP__K_MASK) == OTP__K_MSG) {
                 if (otp__cas_weak(&p->head, &h, (uintptr_t)n | OTP__SIGWAIT, memory_order_release)) return true;
             } else if (!list) {
-                if (otp__cas_weak(&p->head, &h, OTP__EMPTY, memory_order_acq_rel)) {
-                    p->handed = n;
-                    n->next = NULL;
+                if (otp__push_awaited(p, n)) {
                     otp__make_runnable(s, p);
                     return true;
                 }
@@ -6610,10 +6618,7 @@ int otp_reply(otp_from to, const void *data, size_t size)
     n->m.ref = to.ref;
     if (size) otp__copy_in(t, n, data, 8);
     t->cur->req_ref = 0;
-    uintptr_t h = OTP__SIGWAIT;         /* as in otp__push */
-    if (otp__unlikely(!otp__cas(&p->head, &h, OTP__EMPTY, memory_order_acq_rel))) return otp__replied_push(t, p, n);
-    p->handed = n;
-    n->next = NULL;
+    if (otp__unlikely(!otp__push_awaited(p, n))) return otp__replied_push(t, p, n);
     if (otp__unlikely(p->special || s->no_next || otp__get(&s->run_next))) return otp__replied_woke(t, p);
     otp__put_rlx(&s->run_next, p);
     if (otp__unlikely(++t->cur->reds >= t->cur->turn)) return otp__sent_turn(t);

@@ -196,6 +196,7 @@ static inline otp_reason otp_reason_make(otp_reason_kind kind, int code, const c
    otp_keep() makes it last. `data` is at least 16-aligned when it holds 16 bytes or more, else 8-aligned. */
 #define OTP__F_CALL (1u << 20)      /* private; see otp_is_call, otp_is_cast */
 #define OTP__F_CAST (1u << 26)
+#define OTP__F_ASKED (1u << 27)
 typedef struct otp_msg {
     int tag;                    /* >= 0: the program's own; < 0: one of the OTP_… tags below */
     uint32_t flags;             /* private */
@@ -219,6 +220,7 @@ enum otp_tag {
     OTP_SYS_REPLACE_STATE = -23,
     OTP_SYS_TRACE = -24,        /* data = int: 0 off, 1 on */
     OTP_SYS_CHANGE_CODE = -25,  /* only while suspended; answered by the handler's `system` */
+    OTP_SYS_TERMINATE = -26,    /* data = otp_reason, its text behind it with the final 0; answered by the death */
     OTP_TAG_MIN = -1000         /* tags below this are free for modules on top of this one */
 };
 
@@ -830,7 +832,7 @@ static inline otp_from otp_from_of(const otp_msg *m)
 /* Whether a message is a request that waits for an answer (otp_call, otp_send_request), or came by otp_cast.
    returns: true or false
    caller: the owner of the message */
-static inline bool otp_is_call(const otp_msg *m) { return (m->flags & OTP__F_CALL) != 0; }
+static inline bool otp_is_call(const otp_msg *m) { return (m->flags & (OTP__F_CALL | OTP__F_ASKED)) != 0; }
 static inline bool otp_is_cast(const otp_msg *m) { return (m->flags & OTP__F_CAST) != 0; }
 
 /* Answers a request: now, later, or from another process. Only the first answer counts.
@@ -1767,7 +1769,8 @@ enum {
     OTP__F_MOVED = 1 << 18,     /* data is a block of a process heap */
     OTP__F_SHARED = 1 << 19,    /* data is in an otp_shared */
     /* OTP__F_CALL = 1 << 20       a request: whoever drops it must answer
-       OTP__F_CAST = 1 << 26       sent by otp_cast */
+       OTP__F_CAST = 1 << 26       sent by otp_cast
+       OTP__F_ASKED = 1 << 27      a request whose sender has given it up: handled as one, but nobody waits */
     OTP__F_ERROR = 1 << 21,     /* a reply that is an error code */
     OTP__F_LINKED = 1 << 22,    /* an exit signal that came over a link */
     OTP__F_NOPROC = 1 << 23,    /* … as the answer to a link signal */
@@ -3405,6 +3408,16 @@ OTP__INLINE uintptr_t otp__push_plain(otp__proc *p, otp__node *n)
     }
 }
 
+/* A signal to a process that waits for one, without messages in its list: true, and it is the caller's to make runnable. */
+OTP__INLINE bool otp__push_awaited(otp__proc *p, otp__node *n)
+{
+    uintptr_t h = OTP__SIGWAIT;
+    if (otp__unlikely(!otp__cas(&p->head, &h, OTP__EMPTY, memory_order_acq_rel))) return false; /* acquire: as above */
+    p->handed = n;
+    n->next = NULL;
+    return true;
+}
+
 /* Hands a node over. False when the receiver is dead: the node is still the caller's. */
 OTP__INLINE bool otp__push(otp__sched *s, otp__proc *p, otp__node *n)
 {
@@ -3424,9 +3437,7 @@ OTP__INLINE bool otp__push(otp__sched *s, otp__proc *p, otp__node *n)
             if ((n->m.flags & OTP__K_MASK) == OTP__K_MSG) {
                 if (otp__cas_weak(&p->head, &h, (uintptr_t)n | OTP__SIGWAIT, memory_order_release)) return true;
             } else if (!list) {
-                if (otp__cas_weak(&p->head, &h, OTP__EMPTY, memory_order_acq_rel)) {
-                    p->handed = n;
-                    n->next = NULL;
+                if (otp__push_awaited(p, n)) {
                     otp__make_runnable(s, p);
                     return true;
                 }
@@ -5077,7 +5088,7 @@ static const otp_reason *otp__signal_in(otp__sched *s, otp__proc *p, otp__node *
         if (e && (e->kind == OTP__R_MON_IN || e->kind == OTP__R_REQ_IN)) otp__rel_remove(s, p, e);
         else {  /* a request given up before it was received: nobody is to be told of our death */
             otp__node **link = otp__queue_find_ref(p, ref, 0);
-            if (link) (*link)->m.flags &= ~(uint32_t)OTP__F_CALL;
+            if (link) (*link)->m.flags = ((*link)->m.flags & ~(uint32_t)OTP__F_CALL) | OTP__F_ASKED;
         }
         break;
     case OTP__K_DOWN:
@@ -6408,27 +6419,16 @@ otp_ref otp_make_ref(void)
 
 /* Calls. */
 
-/* Waits for the reply or the DOWN with reference p->call_ref. NULL when the time is over. */
-static OTP__NOINLINE otp__node *otp__await_reply(otp__thread **t, int64_t ms, int waits)
+/* Waits for the reply or the DOWN with reference p->call_ref. NULL when the time is over; 0 is no deadline. */
+static OTP__NOINLINE otp__node *otp__await_until(otp__thread **t, int64_t deadline, int waits)
 {
     otp__proc *p = (*t)->cur;
-    int64_t deadline = 0, now = 0;
+    int64_t now = 0;
     for (;;) {
         if (otp__arrived(p)) *t = otp__take_in(*t);
         if (p->call_reply) break;
-        if (ms >= 0) {
-            if (!deadline) deadline = otp__deadline((*t)->p, ms, &now);
-            else now = otp__now((*t)->p);
-            if (now >= deadline) break;
-        }
+        if (deadline && (now = otp__now((*t)->p)) >= deadline) break;
         *t = otp__wait(*t, OTP__ACT_SIGWAIT, deadline, now, waits);
-        otp__node *n = p->handed;       /* mostly the reply is what woke us */
-        if (otp__likely(n && !n->next && (n->m.flags & OTP__K_MASK) == OTP__K_REPLY && n->m.ref.id == p->call_ref &&
-                        n->to == otp__pid(p) && !otp__get(&otp__rt.slow))) {
-            p->handed = NULL;
-            p->call_ref = 0;
-            return n;
-        }
     }
     otp__node *n = p->call_reply;
     p->call_reply = NULL;
@@ -6437,9 +6437,29 @@ static OTP__NOINLINE otp__node *otp__await_reply(otp__thread **t, int64_t ms, in
     return n;
 }
 
+/* The same for `ms`. Mostly nothing has arrived, and the reply is what wakes us: that is done here, in the caller's frame,
+   since each return on a stack that was left and entered again is one that the processor predicts wrongly. */
+OTP__INLINE otp__node *otp__await_reply(otp__thread **t, int64_t ms, int waits)
+{
+    otp__proc *p = (*t)->cur;
+    int64_t deadline = 0, now = 0;
+    if (ms >= 0) deadline = otp__deadline((*t)->p, ms, &now);
+    if (otp__likely(ms != 0 && !otp__arrived(p) && !p->call_reply)) {
+        *t = otp__wait(*t, OTP__ACT_SIGWAIT, deadline, now, waits);
+        otp__node *n = p->handed;
+        if (otp__likely(n && !n->next && (n->m.flags & OTP__K_MASK) == OTP__K_REPLY && n->m.ref.id == p->call_ref &&
+                        n->to == otp__pid(p) && !otp__get(&otp__rt.slow))) {
+            p->handed = NULL;
+            p->call_ref = 0;
+            return n;
+        }
+    }
+    return otp__await_until(t, deadline, waits);
+}
+
 /* The reply as a node, or NULL and *error. *why gets what is known of a death. */
-static otp__node *otp__call(otp__thread **tp, otp_pid to, int tag, const void *data, size_t size, int64_t ms,
-                            int *error, otp_reason_kind *why)
+OTP__INLINE otp__node *otp__call(otp__thread **tp, otp_pid to, int tag, const void *data, size_t size, int64_t ms,
+                                 int *error, otp_reason_kind *why)
 {
     otp__thread *t = *tp;
     otp__proc *p = t->cur;
@@ -6491,7 +6511,8 @@ OTP__INLINE int64_t otp__try_call(otp__thread **t, otp_pid to, int tag, const vo
     else if (got > 0) {
         (*t)->copying = n;
         atomic_signal_fence(memory_order_seq_cst);
-        memcpy(reply, n->m.data, n->m.size);
+        if (otp__likely(got == 8)) memcpy(reply, n->m.data, 8);
+        else memcpy(reply, n->m.data, n->m.size);
         atomic_signal_fence(memory_order_seq_cst);
         (*t)->copying = NULL;
     }
@@ -6566,10 +6587,52 @@ static int otp__reply(otp_from to, const void *data, size_t size, unsigned flags
     return n ? 0 : OTP_ENOMEM;
 }
 
-int otp_reply(otp_from to, const void *data, size_t size)
+static OTP__NOINLINE int otp__reply_any(otp_from to, const void *data, size_t size)
 {
     if (size && !data) return OTP_EBADARG;
     return to.ref.id ? otp__reply(to, data, size, 0) : 0;
+}
+
+/* The ends of a fast reply that need a call. */
+static OTP__NOINLINE int otp__replied_push(otp__thread *t, otp__proc *p, otp__node *n)
+{
+    if (!otp__push(t->p, p, n)) otp__undeliverable(t->p, n);
+    t = otp__count(t, 1);
+    otp__out(t);
+    return 0;
+}
+
+static OTP__NOINLINE int otp__replied_woke(otp__thread *t, otp__proc *p)
+{
+    otp__make_runnable(t->p, p);
+    t = otp__count(t, 1);
+    otp__out(t);
+    return 0;
+}
+
+/* As otp__send: what is nearly always the case is done here, without a call. A word or nothing, from the process that has
+   just been asked, to a client that waits. */
+int otp_reply(otp_from to, const void *data, size_t size)
+{
+    otp__thread *t = otp__self_thread();
+    if (otp__unlikely(!to.ref.id || (size != 0 && (size != 8 || !data)) || !otp__in_fast(t))) goto any;
+    otp__proc *p = otp__find(to.pid.id);
+    if (otp__unlikely(!p || t->cur->req_ref != to.ref.id)) goto any;
+    otp__sched *s = t->p;
+    otp__node *n = otp__mem_try(&s->mem, OTP__CLASS_WORD);
+    if (otp__unlikely(!n)) goto any;
+    (void)otp__node_fill(n, OTP__CLASS_WORD, otp__pid(t->cur), to.pid.id, OTP_REPLY_TAG, OTP__K_REPLY, size ? 8 : 0);
+    n->m.ref = to.ref;
+    if (size) otp__copy_in(t, n, data, 8);
+    t->cur->req_ref = 0;
+    if (otp__unlikely(!otp__push_awaited(p, n))) return otp__replied_push(t, p, n);
+    if (otp__unlikely(p->special || s->no_next || otp__get(&s->run_next))) return otp__replied_woke(t, p);
+    otp__put_rlx(&s->run_next, p);
+    if (otp__unlikely(++t->cur->reds >= t->cur->turn)) return otp__sent_turn(t);
+    otp__out(t);
+    return 0;
+any:
+    return otp__reply_any(to, data, size);
 }
 
 int otp_reply_error(otp_from to, int code)
@@ -7243,7 +7306,7 @@ static bool otp__is_parents_exit(const otp__proc *p, const otp__node *n)
 
 static bool otp__is_system(const otp__node *n)
 {
-    return n->m.tag <= OTP_SYS_SUSPEND && n->m.tag >= OTP_SYS_CHANGE_CODE && (n->m.flags & OTP__F_CALL);
+    return n->m.tag <= OTP_SYS_SUSPEND && n->m.tag >= OTP_SYS_TERMINATE && otp_is_call(&n->m);
 }
 
 /* What the callback said. False when the process ends. */
@@ -7320,6 +7383,7 @@ static OTP__NOINLINE otp__thread *otp__handler_init(otp__thread *t, otp__proc *p
         next = h->init(p->arg, arg, size);
         if (size) otp_free(arg);
         t = otp__in();
+        otp__drop_cur(t, p);        /* it may have received one */
     }
     otp__ext_trim(t->p, p);
     if (!otp__handler_next(t, p, next, NULL)) otp__handler_unstarted(t, p, next);
@@ -7354,9 +7418,23 @@ static OTP__NOINLINE otp__thread *otp__handler_pseudo(otp__thread *t, otp__proc 
     return t;
 }
 
+/* Somebody asks it to stop, by OTP_SYS_TERMINATE. Comes back when the request makes no sense. */
+static void otp__handler_terminate(otp__thread *t, otp__proc *p, const otp_msg *m)
+{
+    if (m->size < sizeof(otp_reason)) return;
+    otp_reason why = *(const otp_reason *)m->data;
+    if ((unsigned)why.kind >= OTP_REASON_COUNT) return;
+    const char *bytes = m->data;
+    why.text = m->size > sizeof why && bytes[m->size - 1] == 0 ? bytes + sizeof why : NULL;
+    otp__ext *x = otp__ext_of(t->p, p);
+    if (x && !x->why) x->why = otp__box_new(t->p, &why);
+    otp__handler_stop(t, p, (int)why.kind);
+}
+
 static OTP__NOINLINE otp__thread *otp__handler_special(otp__thread *t, otp__proc *p, otp__node *n)
 {
     if (otp__is_system(n)) {
+        if (n->m.tag == OTP_SYS_TERMINATE) otp__handler_terminate(t, p, &n->m);
         t = otp__handler_system(t, p, n);
         otp__drop_cur(t, p);
         return t;

@@ -17,7 +17,7 @@
        {
            struct counter *c = state;                  // zeroed, in the server's own heap
            switch (m->tag) {
-           case VALUE: (void)OTP_REPLY(from, c->n); return OTP_OK;
+           case VALUE: return OTP_SERVER_REPLY(from, c->n);
            default:    return otp_stop_with(OTP_ERROR(OTP_EBADCALL));      // let it crash
            }
        }
@@ -48,7 +48,7 @@
    CONTENTS (search for the marks)
      1 config          none of its own: see otp.h
      2 types           >> server types
-     3 functions       >> server functions
+     3 functions       >> server functions   start, answers, stop, several servers
      4 implementation  >> server implementation
 
    NEEDS    otp.h beside it. A client needs nothing of this header: otp_call, otp_try_call, otp_cast, otp_send_request,
@@ -69,9 +69,10 @@ extern "C" {
 #endif
 
 /* -- 2 types --------------------------------------------------------------------------------------------
-   >> server types   Every callback gets the state, and returns how to go on: OTP_OK, otp_idle(ms), otp_continue(what),
-   otp_stop_with(reason), or otp_server_stop_reply(…). Answering is a call of its own, otp_reply: now, later, or from another
-   process. A missing callback is an unknown request: it ends the server, save for `info` (told in the log, dropped). */
+   >> server types   Every callback gets the state, and returns how to go on: OTP_OK, OTP_SERVER_REPLY(from, value),
+   otp_idle(ms), otp_continue(what), otp_stop_with(reason), or otp_server_stop_reply(…). A request may be answered now,
+   later, or by another process: keep `from` and call otp_reply. A missing callback is an unknown request: it ends the
+   server, save for `info` (told in the log, dropped). */
 
 typedef struct otp_server {
     const char *name;           /* for reports: "counter" */
@@ -81,9 +82,11 @@ typedef struct otp_server {
     otp_next (*init)(void *state, const void *arg, size_t size);
     otp_next (*call)(void *state, otp_from from, const otp_msg *m);
     otp_next (*cast)(void *state, const otp_msg *m);
-    otp_next (*info)(void *state, const otp_msg *m);        /* what came by otp_send, OTP_DOWN, OTP_EXIT, timers, OTP_IDLE */
-    otp_next (*continued)(void *state, int what);           /* after otp_continue(what), before any other message */
-    void (*terminate)(void *state, const otp_reason *why);  /* on a stop; not on a kill, a crash, an untrapped exit signal */
+    /* Everything else: what came by otp_send, OTP_DOWN, OTP_EXIT, timers, OTP_IDLE. */
+    otp_next (*info)(void *state, const otp_msg *m);
+    otp_next (*continued)(void *state, int what);   /* after otp_continue(what), before any other message */
+    /* On a stop and on otp_exit in a callback; not on a kill, a crash, or an exit signal that is not trapped. */
+    void (*terminate)(void *state, const otp_reason *why);
     int (*format)(const void *state, char *out, size_t size);   /* the state in words, for reports; as snprintf */
     /* On OTP_SYS_CHANGE_CODE, while suspended: makes the state fit new code. Returns 0, or an OTP_E… for the caller. */
     int (*code_change)(void *state, const void *extra, size_t size);
@@ -103,32 +106,53 @@ typedef struct otp_server_opts {
 /* -- 3 functions ----------------------------------------------------------------------------------------
    >> server functions */
 
-/* Starts a server, linked to the caller, and returns when its init has. When the caller ends, so does the server, with the
-   same reason and after terminate, also when it traps exits. opts may be NULL.
-   returns: its pid; zero when it did not start: otp_start_result() tells why (OTP_EEXIST: the name is taken, OTP_EIGNORE,
-            OTP_EDIED: init failed or crashed, OTP_ETIMEOUT, OTP_EBADARG, OTP_ENOMEM, OTP_ESYSLIMIT)
+/* Starts a server, linked to the caller, and returns when its init has. When the caller ends, so does the server, with
+   the same reason; if it traps exits, after terminate. opts may be NULL.
+   returns: its pid; zero when it did not start: otp_start_result() tells why (OTP_EEXIST: the name is taken,
+            OTP_EIGNORE, OTP_EDIED: init failed or crashed, OTP_ETIMEOUT, OTP_EBADARG, OTP_ENOMEM, OTP_ESYSLIMIT)
    caller: any process; may suspend
    like: gen_server:start_link/4 */
-#define otp_server_start_link(server, ...) otp_server_start_link_at((server), __VA_ARGS__, OTP_HERE("server"))  /* ... is opts */
+#define otp_server_start_link(server, ...)  /* ... is opts */ \
+    otp_server_start_link_at((server), __VA_ARGS__, OTP_HERE("server"))
 otp_pid otp_server_start_link_at(const otp_server *server, const otp_server_opts *opts, const char *place);
 
 /* The same without a link.
    returns: as otp_server_start_link
    caller: any process; may suspend
    like: gen_server:start/4 */
-#define otp_server_start(server, ...) otp_server_start_at((server), __VA_ARGS__, OTP_HERE("server"))    /* ... is opts */
+#define otp_server_start(server, ...) otp_server_start_at((server), __VA_ARGS__, OTP_HERE("server")) /* ... is opts */
 otp_pid otp_server_start_at(const otp_server *server, const otp_server_opts *opts, const char *place);
 
 /* The same with a monitor; when the start fails there is none.
    returns: as otp_server_start_link, and *ref
    caller: any process; may suspend
    like: gen_server:start_monitor/4 */
-#define otp_server_start_monitor(server, ...) otp_server_start_monitor_at((server), __VA_ARGS__, OTP_HERE("server"))
-otp_pid otp_server_start_monitor_at(const otp_server *server, const otp_server_opts *opts, otp_ref *ref, const char *place);
+#define otp_server_start_monitor(server, ...)  /* ... is opts, ref */ \
+    otp_server_start_monitor_at((server), __VA_ARGS__, OTP_HERE("server"))
+otp_pid otp_server_start_monitor_at(const otp_server *server, const otp_server_opts *opts, otp_ref *ref,
+                                    const char *place);
 
-/* Ends a server after the messages that it has, with terminate, and waits until it is dead.
-   returns: 0; OTP_ENOPROC; OTP_EDIED when it ended for another reason than `why`; OTP_ETIMEOUT: it will stop later; OTP_EBADARG;
-            OTP_ESELF
+/* Answers a request and goes on: what most callbacks return. The data is copied.
+   returns: what the callback returns: OTP_OK; when memory is out the end of the server, so that the client learns it
+   caller: a callback of the server
+   like: {reply, Reply, State} */
+static inline otp_next otp_server_reply(otp_from from, const void *data, size_t size)
+{
+    return otp_reply(from, data, size) == 0 ? OTP_OK : otp_stop_with(OTP_ERROR(OTP_ENOMEM));
+}
+
+/* The same with a value: return OTP_SERVER_REPLY(from, c->n). */
+#ifdef __cplusplus
+#define OTP_SERVER_REPLY(from, ...) otp__server_reply_value((from), __VA_ARGS__)
+#else
+#define OTP_SERVER_REPLY(from, ...)                                                                         \
+    otp_server_reply((from), (__typeof__(__VA_ARGS__)[1]){ __VA_ARGS__ }, sizeof(__typeof__(__VA_ARGS__)))
+#endif
+
+/* Ends a server after the messages that it has, with terminate, and waits until it is dead. Also one that is suspended,
+   and any other handler: it is OTP_SYS_TERMINATE with a monitor.
+   returns: 0; OTP_ENOPROC; OTP_EDIED when it ended for another reason than `why`; OTP_ETIMEOUT: it will stop later;
+            OTP_EBADARG, OTP_ESELF, OTP_ENOMEM
    caller: any process; may suspend
    like: gen_server:stop/3 */
 int otp_server_stop(otp_pid server, otp_reason why, int64_t timeout);
@@ -150,6 +174,10 @@ int64_t otp_server_multi_call(const otp_pid *servers, size_t n, int tag, const v
 
 #ifdef __cplusplus
 }
+template <class T> inline otp_next otp__server_reply_value(otp_from from, const T &v)
+{
+    return otp_server_reply(from, &v, sizeof v);
+}
 #endif
 
 #endif /* OTP_SERVER_H_INCLUDED */
@@ -169,8 +197,6 @@ _Static_assert(sizeof(otp__server_state) % 16 == 0 || sizeof(void *) < 8, "the u
 #define OTP__SERVER_HEAD ((sizeof(otp__server_state) + 15) & ~(size_t)15)
 
 typedef struct otp__server_last { otp_from from; size_t size; char data[]; } otp__server_last;
-
-enum { OTP__SERVER_STOP = OTP_TAG_MIN - 1 };    /* otp_server_stop's request: data = otp_reason, its text behind it */
 
 /* What init gets: the callbacks, and the user's argument behind or beside them. */
 typedef struct otp__server_start { const otp_server *cb; const void *arg; size_t size; } otp__server_start;
@@ -192,28 +218,18 @@ static otp_next otp__server_init(void *state, const void *arg, size_t size)
 static otp_next otp__server_unknown(const otp__server_state *s, const otp_msg *m)
 {
     if (!otp_is_call(m) && !otp_is_cast(m)) {
-        otp_log(OTP_LOG_WARNING, "server %s has no info: message %d, %zu bytes, is dropped", s->cb->name ? s->cb->name : "",
-                m->tag, m->size);
+        otp_log(OTP_LOG_WARNING, "server %s has no info: message %d, %zu bytes, is dropped",
+                s->cb->name ? s->cb->name : "", m->tag, m->size);
         return OTP_OK;
     }
     return otp_stop_with(OTP_ERROR(OTP_EBADCALL));
-}
-
-static otp_next otp__server_stop(const otp_msg *m)
-{
-    otp_reason why = *(const otp_reason *)m->data;
-    why.text = m->size > sizeof why ? (const char *)m->data + sizeof why : NULL;
-    return otp_stop_with(why);
 }
 
 static otp_next otp__server_message(void *state, const otp_msg *m)
 {
     const otp__server_state *s = state;
     void *user = otp__server_user(state);
-    if (otp_is_call(m)) {
-        if (m->tag == OTP__SERVER_STOP) return otp__server_stop(m);
-        return s->cb->call ? s->cb->call(user, otp_from_of(m), m) : otp__server_unknown(s, m);
-    }
+    if (otp_is_call(m)) return s->cb->call ? s->cb->call(user, otp_from_of(m), m) : otp__server_unknown(s, m);
     if (otp_is_cast(m)) return s->cb->cast ? s->cb->cast(user, m) : otp__server_unknown(s, m);
     if (m->tag == OTP_CONTINUE)
         return s->cb->continued ? s->cb->continued(user, *OTP_PAYLOAD(m, int)) : otp_stop_with(OTP_ERROR(OTP_EBADCALL));
@@ -250,7 +266,8 @@ static bool otp__server_system(void *state, const otp_msg *m)
     }
     default: return false;
     }
-    if (rc < 0) otp_log(OTP_LOG_ERROR, "server %s: no memory to answer a system request", s->cb->name ? s->cb->name : "");
+    if (rc < 0)
+        otp_log(OTP_LOG_ERROR, "server %s: no memory to answer a system request", s->cb->name ? s->cb->name : "");
     return true;
 }
 
@@ -268,11 +285,12 @@ static const char *otp__server_label(const void *state)
 }
 
 static const otp_handler otp__server_handler = {
-    .name = "server", .label = otp__server_label, .init = otp__server_init, .message = otp__server_message, .terminate = otp__server_terminate,
-    .system = otp__server_system, .format = otp__server_format,
+    .name = "server", .label = otp__server_label, .init = otp__server_init, .message = otp__server_message,
+    .terminate = otp__server_terminate, .system = otp__server_system, .format = otp__server_format,
 };
 
-static otp_pid otp__server_go(const otp_server *server, const otp_server_opts *opts, bool link, otp_ref *ref, const char *place)
+static otp_pid otp__server_go(const otp_server *server, const otp_server_opts *opts, bool link, otp_ref *ref,
+                              const char *place)
 {
     static const otp_server_opts none;
     const otp_server_opts *o = opts ? opts : &none;
@@ -280,9 +298,10 @@ static otp_pid otp__server_go(const otp_server *server, const otp_server_opts *o
     char small[256], *block = small;
     size_t size = OTP__SERVER_ARG + o->arg_size;
     otp_spawn_opts spawn = {
-        .handler = server ? &otp__server_handler : NULL, .state_size = OTP__SERVER_HEAD + (server ? server->state_size : 0),
-        .name = o->name, .link = link, .monitor = ref,
-        .priority = o->priority, .stack_size = o->stack_size, .heap_limit = o->heap_limit, .mailbox_limit = o->mailbox_limit,
+        .handler = server ? &otp__server_handler : NULL,
+        .state_size = OTP__SERVER_HEAD + (server ? server->state_size : 0),
+        .name = o->name, .link = link, .monitor = ref, .priority = o->priority, .stack_size = o->stack_size,
+        .heap_limit = o->heap_limit, .mailbox_limit = o->mailbox_limit,
     };
     if (o->arg_size && !o->arg) spawn.handler = NULL;       /* a bad argument, which otp_start_handler tells */
     if (size > sizeof small) block = otp_alloc(size);
@@ -310,7 +329,8 @@ otp_pid otp_server_start_at(const otp_server *server, const otp_server_opts *opt
     return otp__server_go(server, opts, false, NULL, place);
 }
 
-otp_pid otp_server_start_monitor_at(const otp_server *server, const otp_server_opts *opts, otp_ref *ref, const char *place)
+otp_pid otp_server_start_monitor_at(const otp_server *server, const otp_server_opts *opts, otp_ref *ref,
+                                    const char *place)
 {
     otp_ref unused;
     return otp__server_go(server, opts, false, ref ? ref : &unused, place);
@@ -338,17 +358,16 @@ int otp_server_stop(otp_pid server, otp_reason why, int64_t timeout)
     if (!block) return OTP_ENOMEM;
     memcpy(block, &why, sizeof why);
     if (text) memcpy(block + sizeof why, why.text, text);
-    /* the monitor tells the true reason; the request is answered by the death */
+    /* the request is answered by the death; the monitor tells its reason */
     otp_ref ref = otp_monitor(server);
-    otp_ref request = otp_send_request(server, OTP__SERVER_STOP, block, sizeof why + text);
+    otp_ref request = otp_send_request(server, OTP_SYS_TERMINATE, block, sizeof why + text);
     if (block != small) otp_free(block);
     const otp_msg *m = request.id ? otp_recv_ref(ref, timeout) : NULL;
     int rc = OTP_ETIMEOUT;
     if (m) {
         const otp_reason *how = otp_reason_of(m);
-        rc = how->kind == OTP_REASON_NOPROC                         ? OTP_ENOPROC
-             : how->kind == why.kind && how->code == why.code ? 0
-                                                               : OTP_EDIED;
+        bool as_asked = how->kind == why.kind && how->code == why.code;
+        rc = as_asked ? 0 : how->kind == OTP_REASON_NOPROC ? OTP_ENOPROC : OTP_EDIED;
     } else {
         (void)otp_demonitor(ref, OTP_FLUSH);
     }

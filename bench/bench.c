@@ -10,7 +10,7 @@
 #define _GNU_SOURCE
 #endif
 #define OTP_IMPLEMENTATION
-#include "otp.h"
+#include "otp_server.h"
 
 #include <arpa/inet.h>
 #include <inttypes.h>
@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PING = 1, PONG, STOP, DONE, TOKEN, SUM, ITEM, WAKE, AWAKE, TICK, GO };
+enum { PING = 1, PONG, STOP, DONE, TOKEN, SUM, ITEM, WAKE, AWAKE, TICK, GO, ADD };
 
 static const char *workload;
 static int schedulers;
@@ -302,7 +302,7 @@ static void fanin(void *arg)
     report("", per(end - start, n * PRODUCERS), "per message, 8 producers");
 }
 
-/* -- idle_handler, idle_function, idle_hibernated: many waiting processes -- */
+/* -- idle_handler, idle_server, idle_function, idle_hibernated: many waiting processes -- */
 
 typedef struct idle_state { uint64_t words[8]; } idle_state;
 
@@ -326,6 +326,11 @@ static otp_next idle_init(void *state, const void *arg, size_t size)
 
 static const otp_handler idle = {
     .name = "idle", .state_size = sizeof(idle_state), .init = idle_init, .message = idle_message,
+};
+
+/* otp_server_start returns when init has run. */
+static const otp_server idle_as_server = {
+    .name = "idle", .state_size = sizeof(idle_state), .init = idle_init, .info = idle_message,
 };
 
 static void idle_process(void *arg)
@@ -356,10 +361,13 @@ static void hibernate_first(void *arg)
     otp_hibernate(hibernated, NULL);
 }
 
-static otp_pid idle_spawn(otp_fn *fn)
+static otp_pid idle_spawn(otp_fn *fn, const otp_server *server)
 {
     otp_pid pid;
-    if (fn != NULL) {
+    if (server != NULL) {
+        pid = otp_server_start(server, NULL);
+        if (pid.id == 0) fail("start");
+    } else if (fn != NULL) {
         pid = otp_spawn(fn, NULL);
         if (pid.id == 0) fail("spawn");
     } else if (otp_spawn_opt((&(otp_spawn_opts){ .handler = &idle }), &pid) < 0) {
@@ -368,7 +376,7 @@ static otp_pid idle_spawn(otp_fn *fn)
     return pid;
 }
 
-static void idle_measure(otp_fn *fn, long n)
+static void idle_measure(otp_fn *fn, const otp_server *server, long n)
 {
     char extra[64];
     otp_pid *pids = malloc((size_t)n * sizeof *pids);
@@ -379,7 +387,7 @@ static void idle_measure(otp_fn *fn, long n)
     const int64_t before = resident_bytes();
     int64_t start = clock_ns();
     latch_set(&all_done, n);
-    for (long i = 0; i < n; i++) pids[i] = idle_spawn(fn);
+    for (long i = 0; i < n; i++) pids[i] = idle_spawn(fn, server);
     latch_wait();
     const int64_t created = clock_ns() - start;
     otp_sleep(100);                                 /* the last ones may be on their way into the receive */
@@ -398,19 +406,25 @@ static void idle_measure(otp_fn *fn, long n)
 static void idle_handler(void *arg)
 {
     (void)arg;
-    idle_measure(NULL, amount ? amount : 1000000);
+    idle_measure(NULL, NULL, amount ? amount : 1000000);
+}
+
+static void idle_server(void *arg)
+{
+    (void)arg;
+    idle_measure(NULL, &idle_as_server, amount ? amount : 1000000);
 }
 
 static void idle_function(void *arg)
 {
     (void)arg;
-    idle_measure(idle_process, amount ? amount : 200000);
+    idle_measure(idle_process, NULL, amount ? amount : 200000);
 }
 
 static void idle_hibernated(void *arg)
 {
     (void)arg;
-    idle_measure(hibernate_first, amount ? amount : 200000);
+    idle_measure(hibernate_first, NULL, amount ? amount : 200000);
 }
 
 /* -- timers -- */
@@ -576,6 +590,103 @@ static void preempt_delay(void *arg)
     report("", (double)late[SAMPLES * 99 / 100 - 1], extra);
 }
 
+/* -- call, call_2, call_clients, selective, cast: a server that adds -- */
+
+enum { CALL_TIMEOUT = 5000, CLIENTS = 64, WAITING = 10000 };
+typedef struct adder_state { int64_t sum; } adder_state;
+
+static otp_next adder_call(void *state, otp_from from, const otp_msg *m)
+{
+    adder_state *s = state;
+    s->sum += *OTP_PAYLOAD(m, int64_t);
+    return OTP_SERVER_REPLY(from, s->sum);
+}
+
+static otp_next adder_cast(void *state, const otp_msg *m)
+{
+    adder_state *s = state;
+    s->sum += *OTP_PAYLOAD(m, int64_t);
+    return OTP_OK;
+}
+
+static const otp_server adder = {
+    .name = "adder", .state_size = sizeof(adder_state), .call = adder_call, .cast = adder_cast,
+};
+
+static otp_pid adder_start(void)
+{
+    const otp_pid pid = otp_server_start_link(&adder, NULL);
+    if (pid.id == 0) fail("start");
+    return pid;
+}
+
+static int64_t add(otp_pid server, int64_t number)
+{
+    int64_t sum = 0;
+    otp_call(server, ADD, &number, sizeof number, &sum, sizeof sum, CALL_TIMEOUT);
+    return sum;
+}
+
+static void call_many(long n, const char *extra)
+{
+    const otp_pid server = adder_start();
+    for (long i = 1; i <= n / 100; i++) add(server, 0);
+    const int64_t start = clock_ns();
+    for (long i = 1; i <= n; i++)
+        if (add(server, 1) != i) fail("wrong sum");
+    report("", per(clock_ns() - start, n), extra);
+}
+
+static void call(void *arg)
+{
+    (void)arg;
+    call_many(amount ? amount : 3000000, "per call with its answer, timeout 5 s");
+}
+
+static void selective(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < WAITING; i++) send_number(otp_self(), ITEM, i);
+    call_many(amount ? amount : 3000000, "per call, 10,000 other messages waiting");
+}
+
+typedef struct caller_arg { otp_pid server; long n; } caller_arg;
+
+static void caller(void *arg)
+{
+    const caller_arg a = *(const caller_arg *)arg;
+    for (long i = 0; i < a.n; i++) add(a.server, 1);
+    latch_down(&all_done);
+}
+
+static void call_clients(void *arg)
+{
+    (void)arg;
+    const long n = (amount ? amount : 3200000) / CLIENTS;
+    caller_arg a = { adder_start(), n };
+    latch_set(&all_done, CLIENTS);
+    const int64_t start = clock_ns();
+    for (int i = 0; i < CLIENTS; i++) spawn(caller, &a);
+    latch_wait();
+    const int64_t end = clock_ns();
+    if (add(a.server, 0) != n * CLIENTS) fail("wrong sum");
+    report("", per(end - start, n * CLIENTS), "per call, 64 clients of one server");
+}
+
+static void cast(void *arg)
+{
+    (void)arg;
+    const long n = amount ? amount : 5000000;
+    const otp_pid server = adder_start();
+    const int64_t one = 1;
+    const int64_t start = clock_ns();
+    for (long i = 0; i < n; i++)
+        if (otp_cast(server, ADD, &one, sizeof one) < 0) fail("cast");
+    const int64_t sum = add(server, 0);
+    report("", per(clock_ns() - start, n), "per cast, handled");
+    if (sum != n) fail("wrong sum");
+}
+
 static const struct { const char *name; otp_fn *app; } workloads[] = {
     { "pingpong", pingpong },               { "pingpong_2", pingpong },
     { "pingpong_pairs", pingpong_pairs },   { "ring", ring },
@@ -584,7 +695,10 @@ static const struct { const char *name; otp_fn *app; } workloads[] = {
     { "idle_handler", idle_handler },       { "idle_function", idle_function },
     { "idle_hibernated", idle_hibernated }, { "timers_cancel", timers_cancel },
     { "timers_fire", timers_fire },         { "echo", echo },
-    { "preempt_delay", preempt_delay },
+    { "preempt_delay", preempt_delay },     { "call", call },
+    { "call_2", call },                     { "call_clients", call_clients },
+    { "cast", cast },                       { "selective", selective },
+    { "idle_server", idle_server },
 };
 
 int main(int argc, char **argv)

@@ -46,7 +46,13 @@ idle_hibernated:2:erlang
 timers_cancel:2:erlang go
 timers_fire:2:erlang go
 echo:2:erlang go raw_epoll
-preempt_delay:1:erlang go'
+preempt_delay:1:erlang go
+call:1:erlang go
+call_2:2:erlang go
+call_clients:2:erlang go
+selective:1:erlang
+cast:1:erlang go
+idle_server:2:erlang'
 echo "$list" >"$build/list"
 
 # -- which programs there are
@@ -287,6 +293,7 @@ awk -F '\t' -v only="$only" -v new="$build/new.tsv" '
             if (target[w] ~ /\*/) {
                 split(target[w], t, "*")
                 if ((w, t[2]) in best) bound = t[1] * best[w, t[2]]
+                else if ((t[2], "otp.h") in best) bound = t[1] * best[t[2], "otp.h"]
             } else if (target[w] != "" && target[w] != "-") bound = target[w]
             table[rows, 3] = bound == "" ? "-" : format(bound, unit[w])
             table[rows, 4] = bound == "" || ours == "" ? "-" : (ours <= bound ? "yes" : sprintf("%.2fx", ours / bound))
@@ -341,8 +348,9 @@ if have gnuplot; then
     ns='ns for each operation (log scale, less is better)'
     chart messages 'Messages' "$ns" ctxswitch pingpong pingpong_2 pingpong_pairs ring fanin fanin_1
     chart processes 'Processes' "$ns" spawn skynet idle_handler_create idle_handler idle_function_create idle_function
-    chart memory 'A waiting process' 'bytes (log scale, less is better)' idle_handler_bytes idle_function_bytes \
-        idle_hibernated_bytes
+    chart memory 'A waiting process' 'bytes (log scale, less is better)' idle_handler_bytes idle_server_bytes \
+        idle_function_bytes idle_hibernated_bytes
+    chart calls 'Servers' "$ns" call call_2 call_clients selective cast idle_server_create idle_server
     chart timers 'Timers' "$ns" timers_cancel timers_fire preempt_delay
     # shellcheck disable=SC2046     # a list of words
     chart sockets 'Sockets' "$ns" echo $(cut -f 1 "$latest" | grep '^kv' | sort -u)

@@ -29,7 +29,7 @@ tsan)
 valgrind)
     # A few that cover switching, sending, ending and timers; the rest would only be slow.
     set --
-    for name in hello ping_pong selective_receive links_monitors trap_exit timers handler calls move shared_block; do
+    for name in hello ping_pong selective_receive links_monitors trap_exit timers handler calls move shared_block counter delayed_reply worker_pool; do
         if [ -f examples/$name.c ]; then set -- "$@" examples/$name.c; fi
     done
     export WRAP='valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite'

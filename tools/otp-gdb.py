@@ -44,7 +44,7 @@ REASONS = ['normal', 'shutdown', 'kill', 'killed', 'noproc', 'timeout', 'badarg'
            'system_limit', 'noconnection', 'error', 'user']
 TAGS = {-1: 'OTP_AFTER', -2: 'OTP_EXIT', -3: 'OTP_DOWN', -4: 'OTP_REPLY_TAG', -5: 'OTP_TIMEOUT_TAG',
         -6: 'OTP_CONTINUE', -7: 'OTP_IDLE', -20: 'OTP_SYS_SUSPEND', -21: 'OTP_SYS_RESUME', -22: 'OTP_SYS_GET_STATE',
-        -23: 'OTP_SYS_REPLACE_STATE', -24: 'OTP_SYS_TRACE'}
+        -23: 'OTP_SYS_REPLACE_STATE', -24: 'OTP_SYS_TRACE', -25: 'OTP_SYS_CHANGE_CODE', -26: 'OTP_SYS_TERMINATE'}
 
 BOUND = 100000      # nodes of one list; a longer one is counted as "more than"
 BROKEN = 'the list is broken or is being changed'

@@ -16,7 +16,7 @@ rm -f "$BUILD"/*.c "$BUILD"/*.expected
 
 # Writes each block to a file and prints "path kind file:line" for it.
 from_markdown() {
-    awk -v build="$BUILD" '
+    awk -v build="$BUILD" -v headers="$(echo otp*.h)" '
     function begin_block(   base) {
         base = FILENAME
         gsub(/[^A-Za-z0-9]/, "_", base)
@@ -42,7 +42,8 @@ from_markdown() {
         printf "" > c
         if (text ~ /(^|\n)OTP_TEST\(/) print "#define OTP_IMPLEMENTATION\n#include \"otp_test.h\"" > c
         if (kind != "program") {
-            print "#include \"otp.h\"" > c
+            n = split(headers, heads, " ")
+            for (i = 1; i <= n; i++) print "#include \"" heads[i] "\"" > c
             split("inttypes stdio stdlib string unistd pthread sys/socket", heads, " ")
             for (i = 1; i in heads; i++) print "#include <" heads[i] ".h>" > c
         }

@@ -7,6 +7,8 @@
 %% the Go program do as well.
 -module(bench).
 -export([main/1, hibernate_loop/1]).
+-behaviour(gen_server).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 main([Workload]) -> main([Workload, "0"]);
 main([Workload, N]) ->
@@ -30,6 +32,12 @@ run("timers_cancel") -> timers_cancel();
 run("timers_fire") -> timers_fire();
 run("echo") -> echo();
 run("preempt_delay") -> preempt_delay();
+run("call") -> call("per call with its answer, timeout 5 s");
+run("call_2") -> call("per call with its answer, timeout 5 s");
+run("call_clients") -> call_clients();
+run("selective") -> selective();
+run("cast") -> cast();
+run("idle_server") -> idle(fun(I, L) -> idle_server_start(I, L) end, amount(1000000));
 run(Other) ->
     io:format(standard_error, "bench.erl: unknown workload ~s~n", [Other]),
     halt(1).
@@ -300,6 +308,77 @@ echo_trips(S, Message, N) ->
     ok = gen_tcp:send(S, Message),
     receive {tcp, S, Message} -> ok end,
     echo_trips(S, Message, N - 1).
+
+%% -- call, call_clients, selective, cast: a gen_server that adds; idle_server: one that waits
+init({adder, Sum}) -> {ok, Sum};
+init({idle, I, Latch}) ->
+    latch_down(Latch),
+    {ok, {I, I + 1, I + 2, I + 3, I + 4, I + 5, I + 6, I + 7}}.
+
+handle_call(N, _From, Sum) -> {reply, Sum + N, Sum + N}.
+
+handle_cast(N, Sum) -> {noreply, Sum + N}.
+
+handle_info({wake, From}, State) ->
+    From ! awake,
+    {noreply, State}.
+
+idle_server_start(I, Latch) ->
+    {ok, Pid} = gen_server:start(?MODULE, {idle, I, Latch}, []),
+    Pid.
+
+adder() ->
+    {ok, Pid} = gen_server:start_link(?MODULE, {adder, 0}, []),
+    Pid.
+
+call_loop(_, N, N) -> ok;
+call_loop(Server, I, N) ->
+    Sum = I + 1,
+    Sum = gen_server:call(Server, 1, 5000),
+    call_loop(Server, Sum, N).
+
+call(Extra) ->
+    N = amount(500000),
+    Server = adder(),
+    [gen_server:call(Server, 0) || _ <- lists:seq(1, N div 100)],
+    Start = now_ns(),
+    call_loop(Server, 0, N),
+    report("", (now_ns() - Start) / N, Extra).
+
+selective() ->
+    [self() ! {item, I} || I <- lists:seq(1, 10000)],
+    call("per call, 10,000 other messages waiting").
+
+call_clients() ->
+    Clients = 64,
+    N = amount(1280000) div Clients,
+    Server = adder(),
+    Latch = latch(Clients),
+    Start = now_ns(),
+    [spawn(fun() -> client_loop(Server, N), latch_down(Latch) end) || _ <- lists:seq(1, Clients)],
+    latch_wait(),
+    Elapsed = now_ns() - Start,
+    Sum = gen_server:call(Server, 0),
+    Sum = N * Clients,
+    report("", Elapsed / (N * Clients), "per call, 64 clients of one server").
+
+client_loop(_, 0) -> ok;
+client_loop(Server, N) ->
+    _ = gen_server:call(Server, 1, 5000),
+    client_loop(Server, N - 1).
+
+cast() ->
+    N = amount(2000000),
+    Server = adder(),
+    Start = now_ns(),
+    cast_loop(Server, N),
+    N = gen_server:call(Server, 0, infinity),
+    report("", (now_ns() - Start) / N, "per cast, handled").
+
+cast_loop(_, 0) -> ok;
+cast_loop(Server, N) ->
+    gen_server:cast(Server, 1),
+    cast_loop(Server, N - 1).
 
 %% -- preempt_delay
 preempt_delay() ->

@@ -348,12 +348,80 @@ func preemptDelay() {
 		samples, late[samples/2]/1000, late[samples-1]/1000))
 }
 
+type request struct {
+	number int
+	reply  chan int // nil: no answer wanted
+}
+
+func adder(requests <-chan request) {
+	sum := 0
+	for r := range requests {
+		sum += r.number
+		if r.reply != nil {
+			r.reply <- sum
+		}
+	}
+}
+
+func call() {
+	n := count(2000000)
+	requests, reply := make(chan request), make(chan int)
+	go adder(requests)
+	start := time.Now()
+	for i := 1; i <= n; i++ {
+		requests <- request{1, reply}
+		if <-reply != i {
+			fail("wrong sum")
+		}
+	}
+	report("", per(time.Since(start), n), "per request with its answer, a pair of channels")
+}
+
+func callClients() {
+	const clients = 64
+	n := count(3200000) / clients
+	requests := make(chan request, 1024)
+	go adder(requests)
+	var all sync.WaitGroup
+	all.Add(clients)
+	start := time.Now()
+	for i := 0; i < clients; i++ {
+		go func() {
+			reply := make(chan int, 1)
+			for k := 0; k < n; k++ {
+				requests <- request{1, reply}
+				<-reply
+			}
+			all.Done()
+		}()
+	}
+	all.Wait()
+	report("", per(time.Since(start), n*clients), "per request, 64 clients")
+}
+
+func cast() {
+	n := count(5000000)
+	requests := make(chan request, 1024)
+	reply := make(chan int)
+	go adder(requests)
+	start := time.Now()
+	for i := 0; i < n; i++ {
+		requests <- request{1, nil}
+	}
+	requests <- request{0, reply}
+	if <-reply != n {
+		fail("wrong sum")
+	}
+	report("", per(time.Since(start), n), "per message, handled")
+}
+
 func main() {
 	workloads := map[string]func(){
 		"pingpong": pingpong, "pingpong_2": pingpong, "pingpong_pairs": pingpongPairs, "ring": ring,
 		"spawn": spawn, "skynet": skynet, "fanin": fanin, "fanin_1": fanin,
 		"idle_handler":  func() { idle(count(1000000)) },
 		"idle_function": func() { idle(count(200000)) },
+		"call": call, "call_2": call, "call_clients": callClients, "cast": cast,
 		"timers_cancel": timersCancel, "timers_fire": timersFire, "echo": echo, "preempt_delay": preemptDelay,
 	}
 	if len(os.Args) > 1 {

@@ -1,8 +1,10 @@
 /* The declarations alone, in a second translation unit: the public macros and inline functions compile without a
    warning, and the program that is linked with implementation.c works: a switch keeps what the compiler holds in
-   registers, a call is answered, an exit from depth reaches its monitor. Prints one line, "42 6.25 7 done". */
+   registers, a call is answered, an exit from depth reaches its monitor. Prints one line, "42 6.25 7 9 done". */
 #include "otp.h"
 #include "otp.h" /* the guard */
+#include "otp_server.h"
+#include "otp_server.h"
 
 #include <stdio.h>
 
@@ -44,6 +46,14 @@ static void diver(void *arg)
     printf("%d\n", deep(10));
 }
 
+static otp_next nine(void *state, otp_from from, const otp_msg *m)
+{
+    (void)state;
+    return m->tag == ASK ? OTP_SERVER_REPLY(from, 9) : OTP_OK;
+}
+
+static const otp_server server = { .name = "nine", .call = nine };
+
 static void app(void *arg)
 {
     int add = 1;
@@ -68,6 +78,11 @@ static void app(void *arg)
         printf("no process\n");
     m = otp_recv_ref(ref, 5000);
     printf("%d %.2f %d ", answer, kept, m != NULL && m->tag == OTP_DOWN ? otp_reason_of(m)->code : -1);
+    otp_pid s = otp_server_start_link(&server, NULL);
+    if (otp_call(s, ASK, NULL, 0, &answer, sizeof answer, 5000) == (int64_t)sizeof answer)
+        printf("%d ", answer);
+    if (otp_server_stop(s, OTP_NORMAL, 5000) != 0)
+        printf("not stopped ");
     if (otp_unlink(p) == 0 && otp_exit_signal(p, OTP_KILL) == 0 && !otp_is_alive(p))
         printf("done\n");
 }

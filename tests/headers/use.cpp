@@ -1,6 +1,7 @@
-// The declarations in C++17, linked with the implementation compiled as C. Prints "42 7".
+// The declarations in C++17, linked with the implementation compiled as C. Prints "42 7 9".
 #include "otp.h"
 #include "otp.h"
+#include "otp_server.h"
 
 #include <cstdio>
 
@@ -21,6 +22,8 @@ void ponger(void *)
         }
 }
 
+otp_next nine(void *, otp_from from, const otp_msg *m) { return m->tag == ASK ? OTP_SERVER_REPLY(from, 9) : OTP_OK; }
+
 void app(void *)
 {
     otp_pid p = otp_spawn_link(ponger, nullptr);
@@ -33,7 +36,16 @@ void app(void *)
     }
     if (otp_try_call(p, ASK, nullptr, 0, &reply, sizeof reply, 5000) < 0)
         std::printf("no reply ");
+    std::printf("%d ", reply);
+    otp_server server = {};
+    server.name = "nine";
+    server.call = nine;
+    otp_pid s = otp_server_start_link(&server, nullptr);
+    if (otp_try_call(s, ASK, nullptr, 0, &reply, sizeof reply, 5000) < 0)
+        std::printf("no reply ");
     std::printf("%d\n", reply);
+    if (otp_server_stop(s, OTP_NORMAL, 5000) != 0)
+        std::printf("not stopped\n");
     otp_unlink(p);
     otp_exit_signal(p, OTP_KILL);
 }

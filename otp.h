@@ -432,6 +432,11 @@ const char *otp_strerror(int code);
    caller: any thread */
 int otp_format_reason(const otp_reason *r, char *out, size_t size);
 
+/* Writes a pid as reports show it, e.g. "<12.1>".
+   returns: the length as snprintf does
+   caller: any thread */
+int otp_format_pid(otp_pid pid, char *out, size_t size);
+
 /* >> processes */
 
 #define OTP__STR2(x) #x
@@ -1017,6 +1022,12 @@ int otp_start_handler_at(const otp_spawn_opts *opts, int64_t timeout, otp_pid *p
    returns: what it returned; 0 when there was none
    caller: any process */
 int otp_start_result(otp_reason *why);
+
+/* Says why a start function of one's own returns no pid: what otp_start_result() tells from now on. OTP_EIGNORE: it
+   chose not to start; OTP_EDIED: `why` tells, its text is copied; 0 forgets how the last start ended.
+   returns: a zero pid
+   caller: any process */
+otp_pid otp_start_failed(int rc, otp_reason why);
 
 /* The state of the handler that runs in the calling process.
    returns: the state; NULL in other processes
@@ -7094,6 +7105,21 @@ int otp_start_result(otp_reason *why)
     return rc;
 }
 
+otp_pid otp_start_failed(int rc, otp_reason why)
+{
+    otp__touch_text(why.text);
+    otp__thread *t = otp__in_proc();
+    otp__ext *x = rc < 0 ? otp__ext_of(t->p, t->cur) : t->cur->ext;
+    if (x) {
+        otp__box *box = rc < 0 ? otp__box_new(t->p, &why) : NULL;     /* first: the text may be that of the old one */
+        if (x->start_why) otp__delete(t->p, x->start_why, x->start_why->bytes);
+        x->start_why = box;
+        x->start_rc = rc;
+    }
+    otp__out(t);
+    return (otp_pid){ 0 };
+}
+
 /* -- 4.21 heap ------------------------------------------------------------------------------------------
    >> heap   Every block of a process carries a header that links it to the process, so that an exit frees them all. */
 
@@ -9479,6 +9505,11 @@ int otp_check_deadlock(void)
     int n = possible ? otp__deadlock_report(t->cur) : 0;
     otp__out(t);
     return n;
+}
+
+int otp_format_pid(otp_pid pid, char *out, size_t size)
+{
+    return snprintf(out, size, "<%u.%u>", otp__pid_slot(pid.id), otp__pid_gen(pid.id));
 }
 
 void otp_log(otp_level level, const char *format, ...)

@@ -324,6 +324,22 @@ TEST(casts_are_told_from_messages)
     CHECK_EQ(otp_cast(p, -30, NULL, 0), OTP_EBADARG);
 }
 
+TEST(a_start_function_says_why_it_returns_no_pid)
+{
+    otp_reason why;
+    char text[32];
+    CHECK_EQ(otp_start_failed(OTP_EDIED, OTP_USER(3, "no licence")).id, 0);
+    CHECK_EQ(otp_start_result(&why), OTP_EDIED);
+    CHECK_EQ(why.code, 3);
+    CHECK_EQ(otp_start_failed(OTP_EIGNORE, why).id, 0);     /* the text is the one that it replaces */
+    CHECK_EQ(otp_start_result(&why), OTP_EIGNORE);
+    CHECK_STR(why.text, "no licence");
+    CHECK_EQ(otp_start_failed(0, OTP_NORMAL).id, 0);
+    CHECK_EQ(otp_start_result(&why), 0);
+    CHECK_EQ(why.kind, OTP_REASON_NORMAL);
+    CHECK(otp_format_pid(otp_self(), text, sizeof text) >= 5 && text[0] == '<');
+}
+
 TEST(bad_arguments_start_nothing)
 {
     otp_pid p = { 1 };

@@ -37,6 +37,12 @@ static otp_reason how_reason(enum how how)
     }
 }
 
+static otp_reason die_reason(const otp_msg *m)
+{
+    const int *how = OTP_PAYLOAD(m, int);
+    return how_reason((enum how)*how);
+}
+
 static void child(void *arg)
 {
     int id = (int)(intptr_t)arg;
@@ -49,7 +55,7 @@ static void child(void *arg)
     CHECK_EQ(otp_send(me.parent, READY, NULL, 0), 0);
     for (;;) {
         const otp_msg *m = otp_recv(OTP_INFINITY);
-        if (m->tag == DIE) otp_exit(how_reason((enum how)*OTP_PAYLOAD(m, int)));
+        if (m->tag == DIE) otp_exit(die_reason(m));
         if (m->tag == CALL) CHECK_EQ(OTP_REPLY(otp_from_of(m), id), 0);
         if (m->tag != OTP_EXIT || !otp_same(m->from, me.parent)) continue;
         event(id, '~');
@@ -956,7 +962,7 @@ static void parent(void *arg)
     otp_pid sup = otp_supervisor_start_link(&(otp_supervisor_opts){ .children = p->children, .child_count = p->count });
     CHECK_EQ(OTP_SEND(p->app, READY, sup), 0);
     const otp_msg *m = otp_recv_tag(DIE, OTP_INFINITY);
-    otp_exit(how_reason((enum how)*OTP_PAYLOAD(m, int)));
+    otp_exit(die_reason(m));
 }
 
 static void dies_with_parent(int how, otp_reason_kind kind)
@@ -1830,8 +1836,10 @@ TEST(supervisor_72_partitions_are_not_significant)
 {
     reset();
     otp_reason why;
-    CHECK_EQ(otp_partition_supervisor_start_link(&(otp_partition_supervisor_opts){
-                 .name = "parts", .child = { .start = start, .restart = OTP_TRANSIENT, .significant = true } }).id, 0);
+    const otp_partition_supervisor_opts o = {
+        .name = "parts", .child = { .start = start, .restart = OTP_TRANSIENT, .significant = true },
+    };
+    CHECK_EQ(otp_partition_supervisor_start_link(&o).id, 0);
     CHECK_EQ(result(&why), OTP_EBADARG);
     otp_pid sup = PARTS(2, .strategy = OTP_ONE_FOR_ALL);
     expect("a+b+");

@@ -1687,7 +1687,8 @@ enum {  /* otp__proc.has: what there is to clean up */
     OTP__HAS_FD = 2048,
     OTP__HAS_START = 4096,      /* a handler whose init somebody waits for: that is its request (req_ref) */
     OTP__HAS_PARENT = 8192,     /* ends with its parent, also when it traps exits */
-    OTP__HAS_REPORT = 16384     /* its state has been, or is being, written into a crash report */
+    OTP__HAS_REPORT = 16384,    /* its state has been, or is being, written into a crash report */
+    OTP__HAS_TERMINATE = 32768  /* a handler that is in its terminate: `kill` still ends it */
 };
 
 #define OTP__TIMED 0x80         /* in otp__proc.waits: there is a deadline */
@@ -3737,7 +3738,7 @@ static OTP__NOINLINE otp__thread *otp__turn_over(otp__thread *t)
         otp__put_rlx(&s->slices, otp__get(&s->slices) + 1);
             otp__turn_begin(p);
     }
-    if (otp__arrived(p) && !(p->flags & OTP__P_EXITING)) t = otp__take_in(t);
+    if (otp__arrived(p) && (!(p->flags & OTP__P_EXITING) || (p->has & OTP__HAS_TERMINATE))) t = otp__take_in(t);
     return t;
 }
 
@@ -4663,7 +4664,10 @@ static const otp_reason *otp__signal_in(otp__sched *s, otp__proc *p, otp__node *
             if (e->ack) e->count = 0;       /* the answer to its UNLINK is still to come */
             else otp__rel_remove(s, p, e);
         } else if (why->kind == OTP_REASON_KILL && !(p->flags & OTP__P_GUEST)) {
-            if (p->flags & OTP__P_EXITING) break;
+            if (p->flags & OTP__P_EXITING) {
+                if (!(p->has & OTP__HAS_TERMINATE)) break;
+                if (p->ext && p->ext->why) p->ext->why->r = otp_reason_make(OTP_REASON_KILLED, 0, NULL);
+            }
             ((otp_reason *)(uintptr_t)n->m.data)->kind = OTP_REASON_KILLED;
             return why;
         }
@@ -5077,6 +5081,7 @@ static OTP__NOINLINE void otp__exit_now(otp__thread *t, const otp_reason *why)
         OTP_ABORT();
         _Exit(134);
     }
+    p->has &= (uint16_t)~OTP__HAS_TERMINATE;
     why = otp__begin_exit(&t, why, false);
     otp_reason_kind kind = why->kind;
     otp__ext *x = p->ext;
@@ -5123,6 +5128,7 @@ void otp_exit(otp_reason why)
     if ((p->flags & OTP__P_HANDLER) && !(p->flags & OTP__P_EXITING)) {
         const otp_reason *last = otp__begin_exit(&t, &why, true);
         if ((p->flags & OTP__P_INITED) && p->run.h->terminate) {
+            p->has |= OTP__HAS_TERMINATE;
             otp__out(t);
             p->run.h->terminate(p->arg, last);
             t = otp__in();
@@ -6880,6 +6886,7 @@ static OTP_NORETURN void otp__handler_stop(otp__thread *t, otp__proc *p, int kin
     otp_reason why = p->ext && p->ext->why ? p->ext->why->r : otp_reason_make((otp_reason_kind)kind, 0, NULL);
     const otp_reason *last = otp__begin_exit(&t, &why, true);
     if (p->run.h->terminate) {
+        p->has |= OTP__HAS_TERMINATE;
         otp__out(t);
         p->run.h->terminate(p->arg, last);
         t = otp__in();

@@ -1,7 +1,7 @@
 /* How behaviours start: otp_start_handler, what init may say, the parent's end, casts and calls, crash reports. */
 #include "test.h"
 
-enum { GET = 1, PUT, DIE, NOTE, BAD };
+enum { GET = 1, PUT, DIE, NOTE, BAD, DEFER, QUIT };
 enum say { OK, IGNORE, FAIL_WITH, STOP, STOP_NORMAL, CRASH, EXITS, BLOCKS, CONTINUES, SERVES, TRAPS };
 
 struct arg { enum say say; otp_pid app; };
@@ -47,6 +47,8 @@ static otp_next init(void *state, const void *arg, size_t size)
     }
 }
 
+static void told(void *arg) { note(*(otp_pid *)arg, 3000); }
+
 static otp_next message(void *state, const otp_msg *m)
 {
     struct state *s = state;
@@ -56,6 +58,8 @@ static otp_next message(void *state, const otp_msg *m)
     case OTP_CONTINUE: note(s->app, *OTP_PAYLOAD(m, int)); return OTP_OK;
     case OTP_EXIT: note(s->app, 50); return OTP_OK;
     case DIE: otp_exit(OTP_USER(1, "told to"));
+    case DEFER: CHECK_EQ(otp_defer(told, &s->app), 0); return OTP_OK;
+    case QUIT: return otp_stop_with(OTP_NORMAL);
     case BAD: test_crash(NULL); return OTP_OK;
     default: return OTP_OK;
     }
@@ -339,6 +343,42 @@ TEST(a_start_function_says_why_it_returns_no_pid)
     CHECK_EQ(why.kind, OTP_REASON_NORMAL);
     CHECK(otp_format_pid(otp_self(), text, sizeof text) >= 5 && text[0] == '<');
 }
+
+static void stays_in_terminate(void *state, const otp_reason *why)
+{
+    struct state *s = state;
+    note(s->app, 2000 + why->code);
+    if (s->n == 107) otp_sleep(OTP_INFINITY);
+    for (;;) otp_bump_reductions(100);
+}
+
+/* Between the stop and the death: kill is stronger than terminate, and what was deferred still runs. */
+static void killed_in_terminate(int n, int how)
+{
+    static const otp_handler h = { .name = "stays", .message = message, .init = init, .terminate = stays_in_terminate };
+    static otp_pid app;
+    app = otp_self();
+    struct arg a = { TRAPS, app };
+    otp_spawn_opts o = { .handler = &h, .state_size = sizeof(struct state), .arg = &a, .arg_size = sizeof a };
+    otp_ref ref;
+    otp_pid p;
+    o.monitor = &ref;
+    CHECK_EQ(otp_start_handler(&o, OTP_INFINITY, &p, NULL), 0);
+    CHECK_EQ(otp_cast(p, PUT, &n, sizeof n), 0);
+    CHECK_EQ(otp_send(p, DEFER, NULL, 0), 0);
+    CHECK_EQ(otp_send(p, how, NULL, 0), 0);
+    expect(how == DIE ? 2001 : 2000);
+    CHECK_EQ(otp_exit_signal(p, OTP_KILL), 0);
+    expect(3000);
+    const otp_reason *why = test_down(ref);
+    CHECK_EQ(why->kind, OTP_REASON_KILLED);
+    CHECK_EQ(why->code, 0);
+    CHECK(why->text == NULL);
+}
+
+TEST(rule_16_kill_ends_one_that_sleeps_in_terminate) { killed_in_terminate(7, DIE); }
+TEST(rule_16_kill_ends_one_that_computes_in_terminate) { killed_in_terminate(8, DIE); }
+TEST(rule_16_kill_ends_one_that_stopped_normally) { killed_in_terminate(7, QUIT); }
 
 TEST(bad_arguments_start_nothing)
 {

@@ -6923,6 +6923,7 @@ static OTP__NOINLINE otp__thread *otp__handler_init(otp__thread *t, otp__proc *p
         next = h->init(p->arg, arg, size);
         if (size) otp_free(arg);
         t = otp__in();
+        otp__drop_cur(t, p);    /* what init received last */
     }
     otp__ext_trim(t->p, p);
     if (!otp__handler_next(t, p, next, NULL)) otp__handler_unstarted(t, p, next);

@@ -54,7 +54,7 @@ static void app(void *arg)
         .name = "app", .strategy = OTP_REST_FOR_ONE, .children = children, .child_count = 4 });
     otp_child_counts n;
     if (otp_supervisor_count_children(top, &n) == 0) printf("%zu run\n", n.active);
-    int rc = otp_supervisor_stop(top, OTP_SHUTDOWN, 5000);
+    int rc = otp_supervisor_stop(top, OTP_NORMAL, 5000);
     printf("stopped: %d, processes left: %zu\n", rc, otp_processes(NULL, 0));
 }
 

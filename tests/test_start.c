@@ -380,6 +380,19 @@ TEST(rule_16_kill_ends_one_that_sleeps_in_terminate) { killed_in_terminate(7, DI
 TEST(rule_16_kill_ends_one_that_computes_in_terminate) { killed_in_terminate(8, DIE); }
 TEST(rule_16_kill_ends_one_that_stopped_normally) { killed_in_terminate(7, QUIT); }
 
+/* AddressSanitizer sees it when it is not. */
+TEST(what_init_received_last_is_freed)
+{
+    for (int i = 0; i < 3; i++) {
+        otp_pid app = otp_self();
+        otp_ref starter;
+        CHECK(otp_spawn_monitor(starter_of_server, &app, &starter).id != 0);
+        expect(1);
+        CHECK_EQ(otp_try_call(otp_whereis("one"), GET, NULL, 0, &(int){ 0 }, sizeof(int), TEST_WAIT), sizeof(int));
+        CHECK_EQ(test_down(starter)->kind, OTP_REASON_NORMAL);
+    }
+}
+
 TEST(bad_arguments_start_nothing)
 {
     otp_pid p = { 1 };

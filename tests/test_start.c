@@ -2,7 +2,7 @@
 #include "test.h"
 
 enum { GET = 1, PUT, DIE, NOTE, BAD, DEFER, QUIT };
-enum say { OK, IGNORE, FAIL_WITH, STOP, STOP_NORMAL, CRASH, EXITS, BLOCKS, CONTINUES, SERVES, TRAPS };
+enum say { OK, IGNORE, FAIL_WITH, STOP, STOP_NORMAL, CRASH, EXITS, BLOCKS, CONTINUES, SERVES, TRAPS, TAKES };
 
 struct arg { enum say say; otp_pid app; };
 struct state { enum say say; int n; otp_pid app; char pad[40]; };
@@ -43,6 +43,7 @@ static otp_next init(void *state, const void *arg, size_t size)
         return OTP_OK;
     }
     case TRAPS: otp_trap_exit(true); return OTP_OK;
+    case TAKES: note(a->app, 1); CHECK(otp_recv_tag(PUT, TEST_WAIT) != NULL); return OTP_OK;
     default: return OTP_OK;
     }
 }
@@ -380,17 +381,27 @@ TEST(rule_16_kill_ends_one_that_sleeps_in_terminate) { killed_in_terminate(7, DI
 TEST(rule_16_kill_ends_one_that_computes_in_terminate) { killed_in_terminate(8, DIE); }
 TEST(rule_16_kill_ends_one_that_stopped_normally) { killed_in_terminate(7, QUIT); }
 
+static void starter_and_client(void *arg)
+{
+    otp_pid p, app = *(otp_pid *)arg;
+    struct arg a = { TAKES, app };
+    otp_spawn_opts o = { .handler = &handler, .state_size = sizeof(struct state), .arg = &a, .arg_size = sizeof a,
+                         .name = "one" };
+    CHECK_EQ(otp_start_handler(&o, OTP_INFINITY, &p, NULL), 0);
+    int n = 0;
+    CHECK_EQ(otp_call(p, GET, NULL, 0, &n, sizeof n, TEST_WAIT), sizeof n);
+    test_kill(p);
+}
+
 /* AddressSanitizer sees it when it is not. */
 TEST(what_init_received_last_is_freed)
 {
-    for (int i = 0; i < 3; i++) {
-        otp_pid app = otp_self();
-        otp_ref starter;
-        CHECK(otp_spawn_monitor(starter_of_server, &app, &starter).id != 0);
-        expect(1);
-        CHECK_EQ(otp_try_call(otp_whereis("one"), GET, NULL, 0, &(int){ 0 }, sizeof(int), TEST_WAIT), sizeof(int));
-        CHECK_EQ(test_down(starter)->kind, OTP_REASON_NORMAL);
-    }
+    otp_pid app = otp_self();
+    otp_ref starter;
+    CHECK(otp_spawn_monitor(starter_and_client, &app, &starter).id != 0);
+    expect(1);
+    CHECK_EQ(otp_send_name("one", PUT, "0123456789", 10), 0);
+    CHECK_EQ(test_down(starter)->kind, OTP_REASON_NORMAL);
 }
 
 TEST(bad_arguments_start_nothing)

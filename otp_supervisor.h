@@ -43,8 +43,8 @@
 
    NEEDS    otp.h beside it. Children may be anything that a linked process can be.
    NOT HERE Servers (otp_server.h). Tasks.
-   LIMITS   - A start function runs in the supervisor: until it returns the supervisor does nothing else, and a fault or an
-              otp_exit in it ends the supervisor. It should do no more than start a process.
+   LIMITS   - A start function runs in the supervisor: until it returns the supervisor does nothing else, and a fault
+              or an otp_exit in it ends the supervisor. It should do no more than start a process.
             - A child must be linked to its supervisor, as all start_link functions do it.
             - A request to a supervisor waits without limit, and must not come from a child's own init.
    NAMES    otp_supervisor_, otp_dynamic_supervisor_, otp_partition are public, otp__sup_ is private. */
@@ -75,11 +75,11 @@ typedef enum otp_child_type { OTP_WORKER, OTP_SUPERVISOR } otp_child_type;
 
 typedef struct otp_child {
     const char *id;             /* 1 to 63 bytes, one of a kind in its supervisor; copied. Dynamic: may be NULL */
-    otp_pid (*start)(void *arg);    /* starts the child, linked, and returns its pid; zero: otp_start_result() tells why. Or … */
+    otp_pid (*start)(void *arg);    /* starts it, linked, and returns its pid; zero: otp_start_result() tells why. Or … */
     otp_fn *run;                /* … a plain function, which is spawned, linked; exactly one of the two */
     void *arg;
-    size_t arg_size;            /* > 0: arg is copied, and each start gets a copy of its own, which is gone when start returns;
-                                   run keeps its copy. 0: the pointer itself is handed over */
+    size_t arg_size;            /* > 0: arg is copied, and each start gets its own copy, which is gone when start returns (run
+                                   keeps it). 0: the pointer itself is handed over */
     otp_restart restart;
     int64_t shutdown;           /* 0: 5,000 for workers, OTP_INFINITY for supervisors */
     otp_child_type type;
@@ -89,7 +89,7 @@ typedef struct otp_child {
 typedef enum otp_strategy {
     OTP_ONE_FOR_ONE,            /* the child that ended is started again */
     OTP_ONE_FOR_ALL,            /* all others are ended, last one first, and then all are started */
-    OTP_REST_FOR_ONE            /* those that were started after it are ended, last one first, and then it and those are started */
+    OTP_REST_FOR_ONE            /* those behind it are ended, last one first, and then it and those are started */
 } otp_strategy;
 
 typedef enum otp_auto_shutdown {
@@ -156,28 +156,29 @@ typedef struct otp_child_counts {
 } otp_child_counts;
 
 /* -- 3 functions ----------------------------------------------------------------------------------------
-   A supervisor serves one request after the other. A code that is not listed is one of otp_try_call's: OTP_ENOPROC when there is
-   no such supervisor, OTP_EDIED when it ends meanwhile, OTP_ESELF, OTP_ENOMEM; OTP_EBADCALL when it is of another kind.
+   A supervisor serves one request after the other. A code that is not listed is one of otp_try_call's: OTP_ENOPROC
+   when there is no such supervisor, OTP_EDIED when it ends meanwhile, OTP_ESELF, OTP_ENOMEM; OTP_EBADCALL when it is
+   of another kind.
    >> supervisors */
 
-/* Starts a supervisor, linked to the caller, and all of its children, one after the other. When one of them does not start,
-   those before it are ended in reverse, and the supervisor ends with `shutdown` and a text that says why.
-   returns: its pid; zero: otp_start_result() tells why: OTP_EDIED, OTP_EEXIST (the name is taken), OTP_ENOMEM, OTP_ESYSLIMIT,
-            OTP_EBADARG and a text for a bad option or child: nothing was started
+/* Starts a supervisor, linked to the caller, and all of its children, one after the other. When one of them does not
+   start, those before it are ended in reverse, and the supervisor ends with `shutdown` and a text that says why.
+   returns: its pid; zero: otp_start_result() tells why: OTP_EDIED, OTP_EEXIST (the name is taken), OTP_ENOMEM,
+            OTP_ESYSLIMIT, OTP_EBADARG and a text for a bad option or child: nothing was started
    caller: any process; may suspend
    like: supervisor:start_link/3 */
 #define otp_supervisor_start_link(...) otp_supervisor_start_link_at(__VA_ARGS__, OTP_HERE("supervisor"))   /* ... is opts */
 otp_pid otp_supervisor_start_link_at(const otp_supervisor_opts *opts, const char *place);
 
 /* Ends a supervisor of any kind, after its children, and waits until it is dead.
-   returns: 0; OTP_ENOPROC; OTP_EDIED when it ended for another reason than `why`; OTP_ETIMEOUT: it will stop later; OTP_EBADARG,
-            OTP_ESELF, OTP_ENOMEM
+   returns: 0; OTP_ENOPROC; OTP_EDIED when it ended for another reason than `why`; OTP_ETIMEOUT: it will stop later;
+            OTP_EBADARG, OTP_ESELF, OTP_ENOMEM
    caller: any process; may suspend
    like: Supervisor.stop/3 */
 int otp_supervisor_stop(otp_pid supervisor, otp_reason why, int64_t timeout);
 
-/* Adds a child behind the others and starts it. A child that does not start is not kept; one that chose not to start is, unless
-   it is temporary.
+/* Adds a child behind the others and starts it. A child that does not start is not kept; one that chose not to start
+   is, unless it is temporary.
    returns: its pid; zero: otp_start_result() tells why: OTP_EEXIST: the id is taken (otp_supervisor_child: by whom);
             OTP_EBADARG and a text: a bad child; OTP_EIGNORE, and whatever its start gave
    caller: any process; may suspend
@@ -227,8 +228,8 @@ int otp_supervisor_count_children(otp_pid supervisor, otp_child_counts *out);
    like: supervisor:get_childspec/2 */
 const otp_child *otp_supervisor_get_childspec(otp_pid supervisor, const char *id, int *error);
 
-/* >> dynamic supervisors   Children are started on demand, any number of the same kind, and are known by their pids. What a
-   start and an end costs does not grow with their number. Each is restarted for itself (one_for_one). */
+/* >> dynamic supervisors   Children are started on demand, any number of the same kind, and are known by their pids.
+   What a start and an end costs does not grow with their number. Each is restarted for itself (one_for_one). */
 
 /* Starts one, linked to the caller; it has no children, also after it was restarted itself.
    returns: as otp_supervisor_start_link
@@ -239,8 +240,8 @@ const otp_child *otp_supervisor_get_childspec(otp_pid supervisor, const char *id
 otp_pid otp_dynamic_supervisor_start_link_at(const otp_dynamic_supervisor_opts *opts, const char *place);
 
 /* Starts a child.
-   returns: its pid; zero: otp_start_result() tells why: OTP_EFULL: max_children are there, its start was not called; OTP_EBADARG
-            and a text: a bad child; OTP_EIGNORE, and whatever its start gave
+   returns: its pid; zero: otp_start_result() tells why: OTP_EFULL: max_children are there, its start was not called;
+            OTP_EBADARG and a text: a bad child; OTP_EIGNORE, and whatever its start gave
    caller: any process; may suspend
    like: DynamicSupervisor.start_child/2 */
 otp_pid otp_dynamic_supervisor_start_child(otp_pid supervisor, const otp_child *child);
@@ -251,19 +252,22 @@ otp_pid otp_dynamic_supervisor_start_child(otp_pid supervisor, const otp_child *
    like: DynamicSupervisor.terminate_child/2 */
 int otp_dynamic_supervisor_terminate_child(otp_pid supervisor, otp_pid child);
 
-/* The children in pages, the oldest first: *cursor is 0 before the first page. Whoever is there all the time is listed once.
+/* The children in pages, the oldest first: *cursor is 0 before the first page. Whoever is there all the time is
+   listed once.
    returns: how many were copied to out, at most `max`; 0 when there are no more
    caller: any process; may suspend
    like: DynamicSupervisor.which_children/1 */
 int64_t otp_dynamic_supervisor_which_children(otp_pid supervisor, uint64_t *cursor, otp_child_info *out, size_t max);
 
-/* In a start function: the `extra` of the dynamic supervisor that it runs in. It must outlive the supervisor, or was copied.
+/* In a start function: the `extra` of the dynamic supervisor that it runs in. It must outlive the supervisor, or was
+   copied.
    returns: the pointer; NULL elsewhere
    caller: a start function
    like: extra_arguments */
 void *otp_dynamic_supervisor_extra(void);
 
-/* >> partition supervisors   N children of one kind, of which each key has its own: work that one process would be too slow for. */
+/* >> partition supervisors   N children of one kind, of which each key has its own: work that one process would be
+   too slow for. */
 
 /* Starts one with all its partitions, linked to the caller.
    returns: as otp_supervisor_start_link
@@ -298,8 +302,9 @@ int otp_partition_resize(const char *name, int partitions);
 
 /* >> the tree */
 
-/* Writes a supervisor and all below it as text, a line for each process: what it is called, its pid, what it is and does, and how
-   often it was restarted. Nested supervisors are asked, each for a second at most. A dynamic supervisor shows its first 10.
+/* Writes a supervisor and all below it as text, a line for each process: what it is called, its pid, what it is and
+   does, and how often it was restarted. Nested supervisors are asked, each for a second at most. A dynamic supervisor
+   shows its first 10.
    returns: the length as snprintf does; OTP_ENOPROC, OTP_ETIMEOUT, OTP_EBADCALL when the first one does not answer
    caller: any process; may suspend */
 int otp_supervisor_format_tree(otp_pid supervisor, char *out, size_t size);
@@ -312,10 +317,10 @@ int otp_supervisor_format_tree(otp_pid supervisor, char *out, size_t size);
 
 /* -- 4 implementation -----------------------------------------------------------------------------------
    >> supervisor implementation   One handler for the three kinds. Glossary:
-     spec   what a child was described as, in the supervisor's heap: its image (what a request carries), ids and args included;
-            children that are described alike one after the other share one
-     kid    a child: a place in the array `kids`, which is in start order; an empty place has no spec. A kid that restarts
-            keeps its place. `seq` grows along the array, so that a kid is found again after places were moved.
+     spec   what a child was described as, in the supervisor's heap: its image (what a request carries), ids and args
+            included; children that are described alike one after the other share one
+     kid    a child: a place in the array `kids`, which is in start order; an empty place has no spec. A kid that
+            restarts keeps its place. `seq` grows along the array, so that a kid is found again after places were moved.
      index  a hash table from pids to places, for kids whose pid is not 0, the old pids of restarting ones included
    Start functions run in here, and nothing else of the user's: no place moves while they do. */
 #if defined(OTP_IMPLEMENTATION) && !defined(OTP_SUPERVISOR_IMPLEMENTATION_DONE)
@@ -349,7 +354,7 @@ enum {      /* requests; below those of otp_server.h */
 #define OTP__SUP_PAD(n) (((n) + 15) & ~(size_t)15)
 
 typedef struct otp__sup_spec {
-    otp_child c;                /* first: otp_supervisor_get_childspec gives it away. Its pointers lead into image, save arg of size 0 */
+    otp_child c;                /* first: otp_supervisor_get_childspec gives it away. Its pointers lead into image */
     size_t size;                /* of the image */
     uint32_t refs;
     _Alignas(16) char image[];
@@ -363,9 +368,9 @@ typedef struct otp__sup_kid {
     bool down;                  /* pid is that of a dead one: it is to be restarted */
 } otp__sup_kid;
 
-/* The pids of a partition supervisor, for everybody. Tables are found by name in a list that only grows: a reader may hold one
-   for any time. A name that comes back uses the table that it had, if that is large enough. Not in the heap of the supervisor, as
-   readers outlive it. */
+/* The pids of a partition supervisor, for everybody. Tables are found by name in a list that only grows: a reader may
+   hold one for any time. A name that comes back uses the table that it had, if that is large enough. Not in the heap
+   of the supervisor, as readers outlive it. */
 typedef struct otp__sup_table {
     struct otp__sup_table *next;
     char name[64];
@@ -490,7 +495,7 @@ static const char *otp__sup_child_bad(const otp_child *c, int kind)
     if ((unsigned)c->type > OTP_SUPERVISOR) return "unknown type";
     if (c->shutdown < OTP_SHUTDOWN_NOW) return "unknown shutdown";
     if (c->significant && c->restart == OTP_PERMANENT) return "significant and permanent";
-    if (c->significant && kind != OTP__SUP_STATIC) return "significant, which only the children of a supervisor with auto_shutdown are";
+    if (c->significant && kind != OTP__SUP_STATIC) return "significant, but this kind of supervisor has no auto_shutdown";
     return NULL;
 }
 
@@ -500,8 +505,8 @@ static const char *const otp__sup_no_auto = "significant, but the supervisor has
 
 static bool otp__sup_runs(const otp__sup_kid *k) { return k->pid != 0 && !k->down; }
 
-/* Processes that were started one after the other mostly stand in places that follow each other, which is what the upper half of a
-   pid tells: 16 such share a cache line of the index. */
+/* Processes that were started one after the other mostly stand in places that follow each other, which is what the
+   upper half of a pid tells: 16 such share a cache line of the index. */
 static uint32_t otp__sup_hash(const otp__sup *s, uint64_t pid)
 {
     uint64_t place = pid >> 32, line = ((place >> 4) * UINT64_C(0x9E3779B97F4A7C15)) >> (64 + 4 - s->bits);
@@ -585,6 +590,7 @@ static void otp__sup_set_pid(otp__sup *s, otp__sup_kid *k, otp_pid pid)
     k->pid = pid.id;
     k->down = false;
     if (k->pid) otp__sup_index_put(s, k);
+    /* release: who finds the pid sees what was written before its process was started */
     if (s->table) atomic_store_explicit(&s->table->pids[k->seq], pid.id, memory_order_release);
 }
 
@@ -601,7 +607,8 @@ static void otp__sup_remove(otp__sup *s, otp__sup_kid *k)
 /* It has ended and is not started again. A partition always keeps its place. */
 static void otp__sup_ended(otp__sup *s, otp__sup_kid *k)
 {
-    if (s->kind == OTP__SUP_DYNAMIC || (s->kind == OTP__SUP_STATIC && k->spec->c.restart == OTP_TEMPORARY)) otp__sup_remove(s, k);
+    bool temporary = s->kind == OTP__SUP_STATIC && k->spec->c.restart == OTP_TEMPORARY;
+    if (temporary || s->kind == OTP__SUP_DYNAMIC) otp__sup_remove(s, k);
     else otp__sup_set_none(s, k);
 }
 
@@ -628,7 +635,8 @@ static uint32_t otp__sup_find_seq(const otp__sup *s, uint64_t seq)
 
 /* -- reports, starting, ending */
 
-static void otp__sup_report(const otp__sup *s, const char *context, const otp__sup_spec *spec, uint64_t pid, const otp_reason *why)
+static void otp__sup_report(const otp__sup *s, const char *context, const otp__sup_spec *spec, uint64_t pid,
+                            const otp_reason *why)
 {
     static const char *const restarts[] = { "permanent", "transient", "temporary" };
     char self[32], child[32], reason[256];
@@ -655,7 +663,7 @@ static int otp__sup_start(const otp__sup_spec *spec, otp_pid *pid, otp_reason *w
             rc = OTP_ENOMEM;
         } else {
             if (c->arg_size) memcpy(arg, c->arg, c->arg_size);
-            (void)otp_start_failed(0, OTP_NORMAL);      /* a start function that says nothing must not inherit what the last one said */
+            (void)otp_start_failed(0, OTP_NORMAL);      /* one that says nothing must not inherit what the last one said */
             *pid = c->start(arg);
             if (c->arg_size) otp_free(arg);
             rc = pid->id ? 0 : otp_start_result(why);
@@ -680,7 +688,8 @@ static bool otp__sup_well(const otp_child *c, const otp_reason *why)
     return c->restart != OTP_PERMANENT && (why->kind == OTP_REASON_SHUTDOWN || why->kind == OTP_REASON_NORMAL);
 }
 
-/* Ends the process of a kid, if it has one, and waits for its death: by a monitor, so that one that unlinked itself is seen, too. */
+/* Ends the process of a kid, if it has one, and waits for its death: by a monitor, so that one that unlinked itself
+   is seen, too. */
 static void otp__sup_end(otp__sup *s, const otp__sup_kid *k)
 {
     if (!otp__sup_runs(k)) return;
@@ -756,7 +765,8 @@ static void otp__sup_end_all(otp__sup *s)
         int64_t shutdown = k->spec->c.shutdown;
         left++;
         if (shutdown != OTP_BRUTAL_KILL) (void)otp_exit_signal((otp_pid){ k->pid }, OTP_SHUTDOWN);
-        if (shutdown == OTP_BRUTAL_KILL || shutdown == OTP_SHUTDOWN_NOW) (void)otp_exit_signal((otp_pid){ k->pid }, OTP_KILL);
+        if (shutdown == OTP_BRUTAL_KILL || shutdown == OTP_SHUTDOWN_NOW)
+            (void)otp_exit_signal((otp_pid){ k->pid }, OTP_KILL);
         if (shutdown < 0 || k->spec == last) continue;
         last = k->spec;
         size_t j = 0;
@@ -770,8 +780,8 @@ static void otp__sup_end_all(otp__sup *s)
         }
         limits[count++] = (limit){ shutdown, false };
     }
-    /* Deaths come over the links, which costs less than monitors. When it becomes quiet those that are left are monitored, since
-       one of them may have unlinked itself. */
+    /* Deaths come over the links, which costs less than monitors. When it becomes quiet those that are left are
+       monitored, since one of them may have unlinked itself. */
     bool monitored = false;
     int64_t begin = otp_now();
     while (left) {
@@ -821,7 +831,8 @@ static bool otp__sup_budget(otp__sup *s)
     return true;
 }
 
-/* Starts a kid again. False: it failed, and will be tried again when the messages that are waiting now have been served. */
+/* Starts a kid again. False: it failed, and will be tried again when the messages that are waiting now have been
+   served. */
 static bool otp__sup_start_again(otp__sup *s, otp__sup_kid *k)
 {
     otp_pid pid;
@@ -835,7 +846,8 @@ static bool otp__sup_start_again(otp__sup *s, otp__sup_kid *k)
     } else {
         otp__sup_report(s, "start_error", k->spec, k->pid, &why);
         k->down = true;
-        if (OTP_SEND(otp_self(), OTP__SUP_RETRY, k->seq) < 0) otp_exit(otp_reason_make(OTP_REASON_SYSTEM_LIMIT, 0, "supervisor: retry"));
+        if (OTP_SEND(otp_self(), OTP__SUP_RETRY, k->seq) < 0)
+            otp_exit(otp_reason_make(OTP_REASON_SYSTEM_LIMIT, 0, "supervisor: retry"));
         return false;
     }
     return true;
@@ -910,7 +922,8 @@ static void otp__sup_start_child(otp__sup *s, const otp_msg *m, otp__sup_started
         if (s->live >= s->max_children) { otp__sup_fail(r, OTP_EFULL, OTP_ERROR(OTP_EFULL)); return; }
     } else {
         if (!c->id || (c->significant && s->auto_shutdown == OTP_AUTO_NEVER)) {
-            otp__sup_fail(r, OTP_EBADARG, otp_reason_make(OTP_REASON_ERROR, OTP_EBADARG, c->id ? otp__sup_no_auto : "it has no id"));
+            const char *bad = c->id ? otp__sup_no_auto : "it has no id";
+            otp__sup_fail(r, OTP_EBADARG, otp_reason_make(OTP_REASON_ERROR, OTP_EBADARG, bad));
             return;
         }
         const char *id = (const char *)m->data + OTP__SUP_PAD(sizeof *c);
@@ -939,7 +952,8 @@ static void otp__sup_start_child(otp__sup *s, const otp_msg *m, otp__sup_started
     } else {
         otp__sup_fail(r, rc, why);
         if (rc != OTP_EIGNORE) otp__sup_report(s, "start_error", spec, 0, &why);
-        if (rc == OTP_EIGNORE && s->kind == OTP__SUP_STATIC && spec->c.restart != OTP_TEMPORARY) (void)otp__sup_add(s, spec);
+        bool keep = rc == OTP_EIGNORE && s->kind == OTP__SUP_STATIC && spec->c.restart != OTP_TEMPORARY;
+        if (keep) (void)otp__sup_add(s, spec);
         else otp__sup_spec_drop(spec);
     }
 }
@@ -1045,7 +1059,8 @@ static int otp__sup_answer_started(otp_from from, const otp__sup_started *r)
 /* Those of dynamic supervisors know no ids. */
 static bool otp__sup_by_id(int tag)
 {
-    return tag == OTP__SUP_RESTART || tag == OTP__SUP_TERMINATE || tag == OTP__SUP_DELETE || tag == OTP__SUP_CHILD || tag == OTP__SUP_SPEC;
+    return tag == OTP__SUP_RESTART || tag == OTP__SUP_TERMINATE || tag == OTP__SUP_DELETE || tag == OTP__SUP_CHILD ||
+           tag == OTP__SUP_SPEC;
 }
 
 static otp_next otp__sup_call(otp__sup *s, const otp_msg *m)
@@ -1068,8 +1083,8 @@ static otp_next otp__sup_call(otp__sup *s, const otp_msg *m)
             break;
         case OTP__SUP_TERMINATE: rc = otp__sup_answer(from, otp__sup_terminate_child(s, k)); break;
         case OTP__SUP_TERMINATE_PID:
-            if (s->kind != OTP__SUP_DYNAMIC) rc = otp_reply_error(from, OTP_EBADCALL);
-            else rc = otp__sup_answer(from, otp__sup_terminate_child(s, otp__sup_find_pid(s, OTP_PAYLOAD(m, otp_pid)->id)));
+            k = otp__sup_find_pid(s, OTP_PAYLOAD(m, otp_pid)->id);
+            rc = otp__sup_answer(from, s->kind == OTP__SUP_DYNAMIC ? otp__sup_terminate_child(s, k) : OTP_EBADCALL);
             break;
         case OTP__SUP_DELETE:
             rc = s->kind == OTP__SUP_PARTITION ? OTP_EBADCALL : otp__sup_stopped(k);
@@ -1082,7 +1097,9 @@ static otp_next otp__sup_call(otp__sup *s, const otp_msg *m)
             break;
         case OTP__SUP_WHICH: rc = otp__sup_which(s, m); break;
         case OTP__SUP_COUNT: rc = otp__sup_count(s, from); break;
-        case OTP__SUP_SPEC: rc = k ? otp_reply(from, k->spec->image, k->spec->size) : otp_reply_error(from, OTP_ENOENT); break;
+        case OTP__SUP_SPEC:
+            rc = k ? otp_reply(from, k->spec->image, k->spec->size) : otp_reply_error(from, OTP_ENOENT);
+            break;
         case OTP__SUP_ABOUT: {
             otp__sup_about about;
             memset(&about, 0, sizeof about);
@@ -1121,7 +1138,7 @@ static void otp__sup_table_close(void *arg)
 
 static otp__sup_table *otp__sup_table_find(const char *name)
 {
-    otp__sup_table *t = atomic_load_explicit(&otp__sup_tables, memory_order_acquire);  /* what it points to was written before */
+    otp__sup_table *t = atomic_load_explicit(&otp__sup_tables, memory_order_acquire);  /* its name was written before */
     while (t && strcmp(t->name, name) != 0) t = t->next;
     return t;
 }
@@ -1137,7 +1154,8 @@ static otp__sup_table *otp__sup_table_of(const char *name, int room)
     t->room = room;
     t->next = atomic_load_explicit(&otp__sup_tables, memory_order_relaxed);
     /* release: whoever finds the table finds its name. A failed exchange reads `next` anew. */
-    while (!atomic_compare_exchange_weak_explicit(&otp__sup_tables, &t->next, t, memory_order_release, memory_order_relaxed)) {}
+    while (!atomic_compare_exchange_weak_explicit(&otp__sup_tables, &t->next, t, memory_order_release,
+                                                  memory_order_relaxed)) {}
     return t;
 }
 
@@ -1204,7 +1222,7 @@ static otp_next otp__sup_message(void *state, const otp_msg *m)
     if (m->tag == OTP__SUP_RETRY && m->size == sizeof(uint64_t)) {
         uint64_t seq = *OTP_PAYLOAD(m, uint64_t);
         uint32_t i = otp__sup_find_seq(s, seq);
-        if (i == s->used || s->kids[i].seq != seq || !s->kids[i].spec || !s->kids[i].down) return OTP_OK;   /* not any more */
+        if (i == s->used || s->kids[i].seq != seq || !s->kids[i].spec || !s->kids[i].down) return OTP_OK;
         return otp__sup_restart(s, &s->kids[i]) ? OTP_OK : otp_stop_with(OTP_SHUTDOWN);
     }
     otp_log(OTP_LOG_WARNING, "supervisor %s: unexpected message %d, %zu bytes, is dropped", s->name, m->tag, m->size);
@@ -1224,7 +1242,8 @@ static bool otp__sup_system(void *state, const otp_msg *m)
 {
     const otp__sup *s = state;
     if (m->tag != OTP_SYS_REPLACE_STATE && m->tag != OTP_SYS_GET_STATE) return false;
-    if (otp_reply_error(otp_from_of(m), OTP_EBADCALL) < 0) otp_log(OTP_LOG_ERROR, "supervisor %s: no memory for an answer", s->name);
+    if (otp_reply_error(otp_from_of(m), OTP_EBADCALL) < 0)
+        otp_log(OTP_LOG_ERROR, "supervisor %s: no memory for an answer", s->name);
     return true;
 }
 
@@ -1248,8 +1267,8 @@ static otp_pid otp__sup_bad(const char *format, size_t child, const char *what)
     return otp_start_failed(OTP_EBADARG, otp_reason_make(OTP_REASON_ERROR, OTP_EBADARG, text));
 }
 
-static const char *otp__sup_flags(otp__sup_begin *b, const char *name, otp_strategy strategy, otp_intensity intensity, int restarts,
-                                  int seconds)
+static const char *otp__sup_flags(otp__sup_begin *b, const char *name, otp_strategy strategy, otp_intensity intensity,
+                                  int restarts, int seconds)
 {
     size_t length = name ? strlen(name) : 0;
     if (name && (length == 0 || length > 63)) return "a name has 1 to 63 bytes";
@@ -1284,7 +1303,8 @@ static otp_pid otp__sup_go(const otp__sup_begin *b, const otp_child *children, c
     memcpy(block, b, sizeof *b);
     for (size_t i = 0; i < b->count; i++) at += otp__sup_image(at, &children[i]);
     if (b->extra_size) memcpy(at, b->extra, b->extra_size);
-    otp_spawn_opts o = { .handler = &otp__sup_handler, .arg = block, .arg_size = size, .name = b->name[0] ? b->name : NULL, .link = true };
+    otp_spawn_opts o = { .handler = &otp__sup_handler, .arg = block, .arg_size = size, .link = true };
+    if (b->name[0]) o.name = b->name;
     otp_pid pid = { 0 };
     int rc = otp_start_handler_at(&o, OTP_INFINITY, &pid, NULL, place);
     otp_free(block);
@@ -1368,7 +1388,8 @@ int otp_supervisor_stop(otp_pid sup, otp_reason why, int64_t timeout)
     int rc = request.id ? OTP_ETIMEOUT : OTP_ENOMEM;
     if (m) {
         const otp_reason *how = otp_reason_of(m);
-        rc = how->kind == why.kind && how->code == why.code ? 0 : how->kind == OTP_REASON_NOPROC ? OTP_ENOPROC : OTP_EDIED;
+        rc = how->kind == OTP_REASON_NOPROC ? OTP_ENOPROC : OTP_EDIED;
+        if (how->kind == why.kind && how->code == why.code) rc = 0;
     } else {
         (void)otp_demonitor(ref, OTP_FLUSH);
     }
@@ -1427,7 +1448,10 @@ static int otp__sup_ask(otp_pid sup, int tag, const char *id, void *reply, size_
     return got < 0 ? (int)got : 0;
 }
 
-int otp_supervisor_terminate_child(otp_pid sup, const char *id) { return otp__sup_ask(sup, OTP__SUP_TERMINATE, id, NULL, 0); }
+int otp_supervisor_terminate_child(otp_pid sup, const char *id)
+{
+    return otp__sup_ask(sup, OTP__SUP_TERMINATE, id, NULL, 0);
+}
 
 int otp_supervisor_delete_child(otp_pid sup, const char *id) { return otp__sup_ask(sup, OTP__SUP_DELETE, id, NULL, 0); }
 
@@ -1557,7 +1581,8 @@ static void otp__sup_print(otp__sup_text *t, const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
-    int n = vsnprintf(t->length < t->size ? t->out + t->length : NULL, t->length < t->size ? t->size - t->length : 0, format, ap);
+    size_t left = t->length < t->size ? t->size - t->length : 0;
+    int n = vsnprintf(left ? t->out + t->length : NULL, left, format, ap);
     va_end(ap);
     if (n > 0) t->length += (size_t)n;
 }
@@ -1609,12 +1634,14 @@ static int otp__sup_print_tree(otp__sup_text *t, otp_pid sup, int depth)
                 otp__sup_print(t, " ");
                 otp__sup_print_state(t, k->pid);
             }
-            if (k->restarts && (k->type == OTP_WORKER || k->state != OTP_CHILD_RUNNING)) otp__sup_print(t, ", %u restarts", k->restarts);
+            if (k->restarts && (k->type == OTP_WORKER || k->state != OTP_CHILD_RUNNING))
+                otp__sup_print(t, ", %u restarts", k->restarts);
         }
         shown += got > 0 ? (uint64_t)got : 0;
         if (got < OTP__SUP_TREE_PAGE) return 0;
         if (about.kind == OTP__SUP_DYNAMIC) {
-            if (page.total > shown) otp__sup_print(t, "\n%*s… and %llu more", depth * 2 + 2, "", (unsigned long long)(page.total - shown));
+            unsigned long long more = page.total > shown ? page.total - shown : 0;
+            if (more) otp__sup_print(t, "\n%*s… and %llu more", depth * 2 + 2, "", more);
             return 0;
         }
     }

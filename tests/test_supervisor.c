@@ -254,7 +254,7 @@ TEST(supervisor_3_and_48_defaults_are_filled_in)
     stop(sup);
 }
 
-static int sum_of_starts;
+static _Atomic int sum_of_starts;
 static otp_pid start_with_copy(void *arg)
 {
     sum_of_starts += *(int *)arg;

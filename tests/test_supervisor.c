@@ -40,7 +40,7 @@ static otp_reason how_reason(enum how how)
 static otp_reason die_reason(const otp_msg *m)
 {
     const int *how = OTP_PAYLOAD(m, int);
-    return how_reason((enum how)*how);
+    return how_reason((enum how)how[0]);
 }
 
 static void child(void *arg)
@@ -952,6 +952,23 @@ TEST(supervisor_38_other_reasons_are_reported_only)
     expect("a+b+b~b-a-");
     CHECK(test_log_has("shutdown_error: child b"));     /* normal, but it is permanent */
     CHECK(!test_log_has("shutdown_error: child a"));
+}
+
+TEST(supervisor_38_the_true_reason_of_one_that_had_died_before)
+{
+    reset();
+    test_log_clear();
+    const otp_child list[] = { CHILD('a'), CHILD('b', .shutdown = OTP_INFINITY) };
+    modes['b'] = GATED;
+    otp_pid sup = SUP(list), a = pid_of(sup, "a"), b = pid_of(sup, "b");
+    CHECK_EQ(otp_exit_signal(sup, OTP_SHUTDOWN), 0);
+    expect("a+b+b~");                       /* the supervisor waits for b */
+    die(a, CRASH);
+    CHECK_EQ(otp_await_exit(a, TEST_WAIT, NULL), 0);
+    CHECK_EQ(otp_send(b, GO, NULL, 0), 0);
+    CHECK_EQ(end_of(sup), OTP_REASON_SHUTDOWN);
+    CHECK(test_log_has("shutdown_error: child a") && test_log_has("user 5: crashed"));
+    CHECK(!test_log_has("noproc"));
 }
 
 struct parent { otp_pid app; const otp_child *children; size_t count; };

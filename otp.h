@@ -1040,6 +1040,12 @@ int otp_start_handler_at(const otp_spawn_opts *opts, int64_t timeout, otp_pid *p
    caller: any process */
 int otp_start_result(otp_reason *why);
 
+/* Says why a start function of one's own returns no pid: what otp_start_result() tells from now on. OTP_EIGNORE: it
+   chose not to start; OTP_EDIED: `why` tells, its text is copied; 0 forgets how the last start ended.
+   returns: a zero pid
+   caller: any process */
+otp_pid otp_start_failed(int rc, otp_reason why);
+
 /* The state of the handler that runs in the calling process.
    returns: the state; NULL in other processes
    caller: any process */
@@ -1790,7 +1796,8 @@ enum {  /* otp__proc.has: what there is to clean up */
     OTP__HAS_FD = 2048,
     OTP__HAS_START = 4096,      /* a handler whose init somebody waits for: that is its request (req_ref) */
     OTP__HAS_PARENT = 8192,     /* ends with its parent, also when it traps exits */
-    OTP__HAS_REPORT = 16384     /* its state has been, or is being, written into a crash report */
+    OTP__HAS_REPORT = 16384,    /* its state has been, or is being, written into a crash report */
+    OTP__HAS_TERMINATE = 32768  /* a handler that is in its terminate: `kill` still ends it */
 };
 
 #define OTP__TIMED 0x80         /* in otp__proc.waits: there is a deadline */
@@ -4095,7 +4102,7 @@ static OTP__NOINLINE otp__thread *otp__turn_over(otp__thread *t)
         otp__put_rlx(&s->slices, otp__get(&s->slices) + 1);
             otp__turn_begin(p);
     }
-    if (otp__arrived(p) && !(p->flags & OTP__P_EXITING)) t = otp__take_in(t);
+    if (otp__arrived(p) && (!(p->flags & OTP__P_EXITING) || (p->has & OTP__HAS_TERMINATE))) t = otp__take_in(t);
     return t;
 }
 
@@ -5036,7 +5043,10 @@ static const otp_reason *otp__signal_in(otp__sched *s, otp__proc *p, otp__node *
             if (e->ack) e->count = 0;       /* the answer to its UNLINK is still to come */
             else otp__rel_remove(s, p, e);
         } else if (why->kind == OTP_REASON_KILL && !(p->flags & OTP__P_GUEST)) {
-            if (p->flags & OTP__P_EXITING) break;
+            if (p->flags & OTP__P_EXITING) {
+                if (!(p->has & OTP__HAS_TERMINATE)) break;
+                if (p->ext && p->ext->why) p->ext->why->r = otp_reason_make(OTP_REASON_KILLED, 0, NULL);
+            }
             ((otp_reason *)(uintptr_t)n->m.data)->kind = OTP_REASON_KILLED;
             return why;
         }
@@ -5452,6 +5462,7 @@ static OTP__NOINLINE void otp__exit_now(otp__thread *t, const otp_reason *why)
         OTP_ABORT();
         _Exit(134);
     }
+    p->has &= (uint16_t)~OTP__HAS_TERMINATE;
     why = otp__begin_exit(&t, why, false);
     otp_reason_kind kind = why->kind;
     otp__ext *x = p->ext;
@@ -5498,6 +5509,7 @@ void otp_exit(otp_reason why)
     if ((p->flags & OTP__P_HANDLER) && !(p->flags & OTP__P_EXITING)) {
         const otp_reason *last = otp__begin_exit(&t, &why, true);
         if ((p->flags & OTP__P_INITED) && p->run.h->terminate) {
+            p->has |= OTP__HAS_TERMINATE;
             otp__out(t);
             p->run.h->terminate(p->arg, last);
             t = otp__in();
@@ -7347,6 +7359,7 @@ static OTP_NORETURN void otp__handler_stop(otp__thread *t, otp__proc *p, int kin
     otp_reason why = p->ext && p->ext->why ? p->ext->why->r : otp_reason_make((otp_reason_kind)kind, 0, NULL);
     const otp_reason *last = otp__begin_exit(&t, &why, true);
     if (p->run.h->terminate) {
+        p->has |= OTP__HAS_TERMINATE;
         otp__out(t);
         p->run.h->terminate(p->arg, last);
         t = otp__in();
@@ -7383,7 +7396,7 @@ static OTP__NOINLINE otp__thread *otp__handler_init(otp__thread *t, otp__proc *p
         next = h->init(p->arg, arg, size);
         if (size) otp_free(arg);
         t = otp__in();
-        otp__drop_cur(t, p);        /* it may have received one */
+        otp__drop_cur(t, p);    /* what init received last */
     }
     otp__ext_trim(t->p, p);
     if (!otp__handler_next(t, p, next, NULL)) otp__handler_unstarted(t, p, next);
@@ -7585,6 +7598,21 @@ int otp_start_result(otp_reason *why)
     int rc = x ? x->start_rc : 0;
     otp__out(t);
     return rc;
+}
+
+otp_pid otp_start_failed(int rc, otp_reason why)
+{
+    otp__touch_text(why.text);
+    otp__thread *t = otp__in_proc();
+    otp__ext *x = rc < 0 ? otp__ext_of(t->p, t->cur) : t->cur->ext;
+    if (x) {
+        otp__box *box = rc < 0 ? otp__box_new(t->p, &why) : NULL;     /* first: the text may be that of the old one */
+        if (x->start_why) otp__delete(t->p, x->start_why, x->start_why->bytes);
+        x->start_why = box;
+        x->start_rc = rc;
+    }
+    otp__out(t);
+    return (otp_pid){ 0 };
 }
 
 /* -- 4.21 heap ------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 /* How behaviours start: otp_start_handler, what init may say, the parent's end, casts and calls, crash reports. */
 #include "test.h"
 
-enum { GET = 1, PUT, DIE, NOTE, BAD };
-enum say { OK, IGNORE, FAIL_WITH, STOP, STOP_NORMAL, CRASH, EXITS, BLOCKS, CONTINUES, SERVES, TRAPS };
+enum { GET = 1, PUT, DIE, NOTE, BAD, DEFER, QUIT };
+enum say { OK, IGNORE, FAIL_WITH, STOP, STOP_NORMAL, CRASH, EXITS, BLOCKS, CONTINUES, SERVES, TRAPS, TAKES };
 
 struct arg { enum say say; otp_pid app; };
 struct state { enum say say; int n; otp_pid app; char pad[40]; };
@@ -43,9 +43,12 @@ static otp_next init(void *state, const void *arg, size_t size)
         return OTP_OK;
     }
     case TRAPS: otp_trap_exit(true); return OTP_OK;
+    case TAKES: note(a->app, 1); CHECK(otp_recv_tag(PUT, TEST_WAIT) != NULL); return OTP_OK;
     default: return OTP_OK;
     }
 }
+
+static void told(void *arg) { note(*(otp_pid *)arg, 3000); }
 
 static otp_next message(void *state, const otp_msg *m)
 {
@@ -56,6 +59,8 @@ static otp_next message(void *state, const otp_msg *m)
     case OTP_CONTINUE: note(s->app, *OTP_PAYLOAD(m, int)); return OTP_OK;
     case OTP_EXIT: note(s->app, 50); return OTP_OK;
     case DIE: otp_exit(OTP_USER(1, "told to"));
+    case DEFER: CHECK_EQ(otp_defer(told, &s->app), 0); return OTP_OK;
+    case QUIT: return otp_stop_with(OTP_NORMAL);
     case BAD: test_crash(NULL); return OTP_OK;
     default: return OTP_OK;
     }
@@ -322,6 +327,81 @@ TEST(casts_are_told_from_messages)
     test_kill(p);
     CHECK_EQ(otp_cast(p, PUT, &one, sizeof one), OTP_ENOPROC);
     CHECK_EQ(otp_cast(p, -30, NULL, 0), OTP_EBADARG);
+}
+
+TEST(a_start_function_says_why_it_returns_no_pid)
+{
+    otp_reason why;
+    char text[32];
+    CHECK_EQ(otp_start_failed(OTP_EDIED, OTP_USER(3, "no licence")).id, 0);
+    CHECK_EQ(otp_start_result(&why), OTP_EDIED);
+    CHECK_EQ(why.code, 3);
+    CHECK_EQ(otp_start_failed(OTP_EIGNORE, why).id, 0);     /* the text is the one that it replaces */
+    CHECK_EQ(otp_start_result(&why), OTP_EIGNORE);
+    CHECK_STR(why.text, "no licence");
+    CHECK_EQ(otp_start_failed(0, OTP_NORMAL).id, 0);
+    CHECK_EQ(otp_start_result(&why), 0);
+    CHECK_EQ(why.kind, OTP_REASON_NORMAL);
+    CHECK(otp_format_pid(otp_self(), text, sizeof text) >= 5 && text[0] == '<');
+}
+
+static void stays_in_terminate(void *state, const otp_reason *why)
+{
+    struct state *s = state;
+    note(s->app, 2000 + why->code);
+    if (s->n == 107) otp_sleep(OTP_INFINITY);
+    for (;;) otp_bump_reductions(100);
+}
+
+/* Between the stop and the death: kill is stronger than terminate, and what was deferred still runs. */
+static void killed_in_terminate(int n, int how)
+{
+    static const otp_handler h = { .name = "stays", .message = message, .init = init, .terminate = stays_in_terminate };
+    static otp_pid app;
+    app = otp_self();
+    struct arg a = { TRAPS, app };
+    otp_spawn_opts o = { .handler = &h, .state_size = sizeof(struct state), .arg = &a, .arg_size = sizeof a };
+    otp_ref ref;
+    otp_pid p;
+    o.monitor = &ref;
+    CHECK_EQ(otp_start_handler(&o, OTP_INFINITY, &p, NULL), 0);
+    CHECK_EQ(otp_cast(p, PUT, &n, sizeof n), 0);
+    CHECK_EQ(otp_send(p, DEFER, NULL, 0), 0);
+    CHECK_EQ(otp_send(p, how, NULL, 0), 0);
+    expect(how == DIE ? 2001 : 2000);
+    CHECK_EQ(otp_exit_signal(p, OTP_KILL), 0);
+    expect(3000);
+    const otp_reason *why = test_down(ref);
+    CHECK_EQ(why->kind, OTP_REASON_KILLED);
+    CHECK_EQ(why->code, 0);
+    CHECK(why->text == NULL);
+}
+
+TEST(rule_16_kill_ends_one_that_sleeps_in_terminate) { killed_in_terminate(7, DIE); }
+TEST(rule_16_kill_ends_one_that_computes_in_terminate) { killed_in_terminate(8, DIE); }
+TEST(rule_16_kill_ends_one_that_stopped_normally) { killed_in_terminate(7, QUIT); }
+
+static void starter_and_client(void *arg)
+{
+    otp_pid p, app = *(otp_pid *)arg;
+    struct arg a = { TAKES, app };
+    otp_spawn_opts o = { .handler = &handler, .state_size = sizeof(struct state), .arg = &a, .arg_size = sizeof a,
+                         .name = "one" };
+    CHECK_EQ(otp_start_handler(&o, OTP_INFINITY, &p, NULL), 0);
+    int n = 0;
+    CHECK_EQ(otp_call(p, GET, NULL, 0, &n, sizeof n, TEST_WAIT), sizeof n);
+    test_kill(p);
+}
+
+/* AddressSanitizer sees it when it is not. */
+TEST(what_init_received_last_is_freed)
+{
+    otp_pid app = otp_self();
+    otp_ref starter;
+    CHECK(otp_spawn_monitor(starter_and_client, &app, &starter).id != 0);
+    expect(1);
+    CHECK_EQ(otp_send_name("one", PUT, "0123456789", 10), 0);
+    CHECK_EQ(test_down(starter)->kind, OTP_REASON_NORMAL);
 }
 
 TEST(bad_arguments_start_nothing)

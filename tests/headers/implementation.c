@@ -2,3 +2,4 @@
 #define OTP_IMPLEMENTATION
 #include "otp.h"
 #include "otp_server.h"
+#include "otp_supervisor.h"

@@ -6828,7 +6828,7 @@ const char *otp_down_name(const otp_msg *m)
 
 const otp_reason *otp_reason_of(const otp_msg *m)
 {
-    if (m->size >= sizeof(otp__why) && m->data) return m->data;
+    if (m->tag == OTP_EXIT || (m->flags & OTP__F_DOWN)) return m->data;
     otp__thread *t = otp__in_proc();
     otp__badarg(t, "otp_reason_of", "this message carries no reason: tag", m->tag);
 }

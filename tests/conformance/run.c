@@ -861,7 +861,11 @@ static void finish(run *r)
     say(out, "  ends:");
     for (int i = 0; i < WORKERS; i++) {
         if (!alive(r, i)) continue;
-        down(&r->w[i], otp_recv_match(of_worker, &r->w[i], OTP_INFINITY));
+        /* one that was suspended is resumed by the end of who suspended it: it may say something before it dies */
+        const otp_msg *m = NULL;
+        do m = otp_recv_match(of_worker, &r->w[i], OTP_INFINITY);
+        while (m->tag != OTP_DOWN);
+        down(&r->w[i], m);
         say(out, " %s", r->w[i].why);
     }
     r->n = 0;

@@ -50,10 +50,10 @@ build/kv_server: examples/kv_server.c $(HEADERS) $(wildcard examples/*/*.h)
 	@mkdir -p build
 	$(CC) -O2 -g -pthread -I. -Wl,-z,now -o $@ $<
 
-test: ## the quick tier: tests, examples, header compile tests, documentation; about two minutes
+test: ## the quick tier: tests, examples, header compile tests, documentation; about three minutes
 	@sh tools/tier.sh quick
 
-check: ## the wide tier: gcc and clang, all flags, sanitizers, valgrind, 1,000 seeds; about 20 minutes
+check: ## the wide tier: gcc and clang, all flags, sanitizers, valgrind, 1,000 seeds, other machines; about 35 minutes
 	@sh tools/tier.sh wide
 
 tests: ## the test programs only; ONLY=name runs one test, MODES='2 1..50' chooses schedulers and seeds

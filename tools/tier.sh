@@ -1,7 +1,7 @@
 #!/bin/sh
 # The two tiers of tests: the steps of each, one after the other, and one closing line "N passed, N failed".
 #
-#   tools/tier.sh quick       make test: about two minutes; needs a C compiler and make
+#   tools/tier.sh quick       make test: about three minutes; needs a C compiler and make
 #   tools/tier.sh wide        make check: all compilers, sanitizers and seeds
 #
 # The output of a step goes to build/logs/, and to the terminal when it fails.
@@ -14,16 +14,40 @@ mkdir -p build/logs
 step() {
     step_name=$1
     shift
-    log=build/logs/$(echo "$step_name" | tr -c 'A-Za-z0-9\n' _).log
+    log_of "$step_name"
     begin=$(date +%s)
     printf '%-58s ' "$step_name"
     "$@" >"$log" 2>&1 </dev/null
-    add_results "$step_name" "$log" $?
+    report "$step_name" $?
+}
+
+log_of() { log=build/logs/$(echo "$1" | tr -c 'A-Za-z0-9\n' _).log; }
+
+report() { # name, exit status
+    log_of "$1"
+    add_results "$1" "$log" "$2"
     printf '%5d passed %3d failed  %4d s\n' "${added% *}" "${added#* }" $(($(date +%s) - begin))
     if [ "${added#* }" -ne 0 ]; then
         grep -Ev '^ok |^[0-9]+ passed, [0-9]+ failed' "$log" | head -n 150 | sed 's/^/    /'
         echo "    (all of it: $log)"
     fi
+}
+
+# pair "NAME" "COMMAND" "NAME" "COMMAND": two steps at the same time; the commands are lines for sh.
+pair() {
+    begin=$(date +%s)
+    log_of "$1"
+    sh -c "$2" >"$log" 2>&1 </dev/null &
+    first=$!
+    log_of "$3"
+    sh -c "$4" >"$log" 2>&1 </dev/null &
+    second=$!
+    printf '%-58s ' "$1"
+    wait $first
+    report "$1" $?
+    printf '%-58s ' "$3"
+    wait $second
+    report "$3" $?
 }
 
 have() {
@@ -42,12 +66,12 @@ works() {
 
 quick() {
     step 'docstrings' sh tools/check_docs.sh
-    step 'header compile tests' sh tests/headers.sh
     step 'rules and their tests' sh tools/rules.sh
-    step 'examples' env CFLAGS=-O0 sh tools/run_example.sh        # its own flags come in the wide tier
-    step 'snippets of the documentation' sh tools/snippets.sh
-    step 'tests, 1, 2 and 8 schedulers' env MODES='1 2 8' sh tests/run.sh
-    step 'tests, deterministic, 100 seeds' env MODES='1..100' JOBS=2 sh tests/run.sh
+    pair 'header compile tests' 'sh tests/headers.sh' \
+        'examples' 'CFLAGS=-O0 sh tools/run_example.sh'         # their own flags come in the wide tier
+    pair 'snippets of the documentation' 'sh tools/snippets.sh' \
+        'tests, deterministic, 100 seeds' "MODES='1..100' sh tests/run.sh"
+    step 'tests, 1, 2 and 8 schedulers' env MODES='1 2 8' JOBS=2 sh tests/run.sh
     if [ -f tests/kv.sh ]; then step 'key-value server' sh tests/kv.sh; fi
     step 'otp-top and pictures of timelines' sh tests/top.sh
 }

@@ -1607,7 +1607,7 @@ TEST(supervisor_63_each_time_has_its_own_limit)
     expect("a+b+c+d+e+");
     test_log_clear();
     stop(sup);
-    char order[8];
+    char order[9];
     int n = 0;
     for (const otp_msg *m; (m = otp_recv_tag(EVENT, 0)) != NULL && n < 8;)
         if (((const char *)m->data)[1] == '-' && strchr("bda", ((const char *)m->data)[0])) order[n++] = ((const char *)m->data)[0];

@@ -776,7 +776,7 @@ const otp_msg *otp_recv_ref(otp_ref ref, int64_t ms);
    caller: any process; may suspend */
 const otp_msg *otp_recv_match(bool (*match)(const otp_msg *m, void *arg), void *arg, int64_t ms);
 
-/* Keeps a received message beyond the next receive.
+/* Keeps a received message beyond the next receive. Without memory for it the caller ends with system_limit.
    owns: the caller; until otp_drop, or the end of the process
    returns: the message
    caller: the owner of the message */
@@ -6165,6 +6165,9 @@ const otp_msg *otp_keep(const otp_msg *m)
         n->to = 0;
         if (x->kept) x->kept->to = (uint64_t)(uintptr_t)n;
         x->kept = n;
+    } else if (m && n && &n->m == m) {
+        otp_reason why = otp_reason_make(OTP_REASON_SYSTEM_LIMIT, OTP_ENOMEM, "otp_keep: out of memory");
+        otp__exit_now(t, &why);
     }
     otp__out(t);
     return m;

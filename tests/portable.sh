@@ -113,7 +113,7 @@ one_compiler() {
     if ! $1 $2 -pthread -o "$OUT/use" "$OUT/implementation.o" "$OUT/use.o"; then
         case $2 in *flto*) echo "(no plugin of $1 for the linker)" && return 0 ;; *) return 1 ;; esac
     fi
-    prints '42 6.25 7 done' "$OUT/use"
+    prints '42 6.25 7 9 done' "$OUT/use"
 }
 
 # prints TEXT COMMAND…
@@ -131,7 +131,7 @@ prints() {
 one_cpp() {
     $1 -std=c++$2 $WARN_BOTH -Werror -O2 -pthread -I. -o "$OUT/$3" tests/headers/$3.cpp -x none "$OUT/otp.o" || return 1
     case $3 in
-    use) prints '42 7' "$OUT/$3" ;;
+    use) prints '42 7 9' "$OUT/$3" ;;
     *) prints 'sum 4950 pong 42 count 3 down 7 timer 5 shared abc' "$OUT/$3" ;;
     esac
 }

@@ -125,7 +125,8 @@ static inline void test_line(const char *format, ...)
 /* A smaller number where everything is slow or repeated with many seeds. */
 static inline int test_many(int normal, int reduced)
 {
-    return TEST_SANITIZED || TEST_SLOW > 1 || test_opt_deterministic ? reduced : normal;
+    /* 32 bits have no room for the stacks of many */
+    return TEST_SANITIZED || TEST_SLOW > 1 || test_opt_deterministic || sizeof(void *) < 8 ? reduced : normal;
 }
 
 /* -- checks --------------------------------------------------------------------------------------------- */

@@ -581,6 +581,7 @@ TEST(rule_100_a_suspended_process_does_not_run)
     otp_ref ref;
     atomic_store(&turns[0], 0);
     otp_pid p = otp_spawn_monitor(counts_up, NULL, &ref);
+    CHECK(p.id != 0);
     for (int round = 0; round < 5; round++) {
         while (atomic_load(&turns[0]) == 0) otp_yield();
         CHECK_EQ(otp_suspend_process(p), 0);                /* it is suspended when this returns */
@@ -909,6 +910,7 @@ TEST(many_yields_and_many_reductions)
     otp_ref ref;
     atomic_store(&turns[0], 0);
     otp_pid p = otp_spawn_monitor(counts_up, NULL, &ref);
+    CHECK(p.id != 0);
     for (int i = 0; i < 200 || atomic_load(&turns[0]) == 0; i++) {
         otp_yield();
         otp_bump_reductions(5000);

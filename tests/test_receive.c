@@ -691,6 +691,7 @@ TEST(leave_after_the_neighbours_in_the_mailbox_are_gone)
         for (int i = 0; i < 2; i++) {
             CHECK_EQ(OTP_SEND(otp_self(), A + i, A + i), 0);
             otp_pid p = otp_spawn_monitor(nothing, NULL, &r[i]);
+            CHECK(p.id != 0);
             while (otp_is_alive(p)) otp_yield();
             otp_info info;
             do {

@@ -24,7 +24,7 @@ HEADERS = $(wildcard otp*.h)
 VERSION = $(shell sed -n 's/^\#define OTP_VERSION "\(.*\)"/\1/p' otp.h)
 EXAMPLES = $(patsubst examples/%.c,build/examples/%,$(wildcard examples/*.c))
 
-.PHONY: help all tools run test check tests headers models portable asan tsan ubsan valgrind stress hardening \
+.PHONY: help all tools run test check check-long tests headers models portable asan tsan ubsan valgrind stress hardening \
 	conformance conformity rules bench examples docs snippets check-docs check-format format install uninstall deps clean
 
 help: ## this list
@@ -55,6 +55,9 @@ test: ## the quick tier: tests, examples, header compile tests, documentation; a
 
 check: ## the wide tier: gcc and clang, all flags, sanitizers, valgrind, 1,000 seeds, other machines; about 35 minutes
 	@sh tools/tier.sh wide
+
+check-long: ## what takes longer: all tests in all sanitizers, refused allocations, other machines, preemption, valgrind
+	@sh tools/tier.sh long
 
 tests: ## the test programs only; ONLY=name runs one test, MODES='2 1..50' chooses schedulers and seeds
 	@sh tests/run.sh

@@ -63,4 +63,5 @@ valgrind)
 esac
 BUILD=build/$1.$(basename "$CC")
 export BUILD CFLAGS
-exec sh tests/run.sh
+shift
+exec sh tests/run.sh "$@"
